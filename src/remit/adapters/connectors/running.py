@@ -1,0 +1,195 @@
+"""The connectors of a home while it runs: started, ended and restarted as their files change; what they offer.
+
+What lives here: which connectors run, their tool lists, and striking secrets out of what comes back. What never may: a
+decision on what is usable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from remit.adapters.connectors.connector import Connector
+from remit.adapters.connectors.settings import ConnectorSettings, ConnectorStatus
+from remit.adapters.credentials.secrets import resolve
+from remit.flow.ports import AnswerLost, NotSent, UpstreamRefused
+from remit.model.definitions import read_definition
+from remit.model.display import redact
+from remit.model.errors import RemitError
+from remit.model.manifest import Manifest
+from remit.model.words import SECOND, CredentialClass, Definition, Instant, Json
+
+log = logging.getLogger("remit.connectors")
+GRACE = 1.0
+LISTING_SECONDS = 25.0
+
+
+class RunningConnectors:
+    """Fulfils `remit.flow.ports.Connectors` and `remit.flow.reloading.Offers`. Owned by the event loop; `sever` may be
+    called from any thread."""
+
+    def __init__(
+        self,
+        *,
+        warrant_key_file: Path,
+        stderr_folder: Path,
+        base: Path,
+        environment: Mapping[str, str],
+        now: Callable[[], Instant],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._warrant_key_file = warrant_key_file
+        self._stderr_folder = stderr_folder
+        self._base = base
+        self._environment = environment
+        self._now = now
+        self._jitter = jitter
+        self._running: dict[str, Connector] = {}
+        self._digests: dict[str, str] = {}
+        self._definitions: dict[str, tuple[Definition, ...]] = {}
+        self._problems: dict[str, str] = {}
+        self._secrets: dict[str, tuple[str, ...]] = {}
+        self._listings: set[asyncio.Task[None]] = set()
+        self.on_change: Callable[[], None] = lambda: None  # set once, by the node
+
+    # --- fulfilling Offers ---------------------------------------------------------------------------------------
+
+    def definitions(self) -> Mapping[str, Sequence[Definition]]:
+        """See `Offers`. A connector that went away keeps its last list: its tools are refused, not unknown."""
+        return self._definitions
+
+    async def apply(self, manifests: Mapping[str, Manifest]) -> None:
+        """See `Offers`. Returns when each new one has come up or failed once."""
+        gone = [name for name in self._running if self._digests[name] != _digest(manifests.get(name))]
+        await asyncio.gather(*(self._end(name) for name in gone))
+        new = [manifest for name, manifest in manifests.items() if name not in self._running]
+        await asyncio.gather(*(self._begin(manifest) for manifest in new))
+
+    async def close(self) -> None:
+        """End all of them."""
+        await asyncio.gather(*(self._end(name) for name in list(self._running)))
+        for task in self._listings:
+            task.cancel()
+
+    def statuses(self) -> dict[str, ConnectorStatus]:
+        """How each one is; one that could not even be set up is down, with the reason."""
+        found = {name: connector.status for name, connector in self._running.items()}
+        for name, why in self._problems.items():
+            if name not in found or not found[name].reason:
+                since = found[name].since if name in found else self._now()
+                found[name] = ConnectorStatus(state="down", since=since, reason=why)
+        return found
+
+    def stderr_tail(self, name: str) -> str:
+        """The last of what a connector's process wrote to stderr, without secrets."""
+        return self._running[name].stderr_tail() if name in self._running else ""
+
+    # --- fulfilling Connectors -----------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        connector: str,
+        tool: str,
+        arguments: bytes,
+        meta: Mapping[str, Json],
+        *,
+        action: str,
+        handed_over: Callable[[], None],
+        on_progress: Callable[[Json], None] | None = None,
+    ) -> bytes:
+        """See `Connectors`. What the connector was given as a secret is struck out of its answer."""
+        known = self._running.get(connector)
+        if known is None:
+            raise NotSent(self._problems.get(connector) or f"connector `{connector}` does not run")
+        raw = await known.call(tool, arguments, meta, action=action, handed_over=handed_over, on_progress=on_progress)
+        secrets = self._secrets.get(connector, ())
+        return raw if not secrets else redact(raw.decode(errors="replace"), secrets).encode()
+
+    def sever(self, connector: str, actions: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
+        """See `Connectors`."""
+        known = self._running.get(connector)
+        return known.sever(actions) if known is not None else (False, ())
+
+    # --- one connector ---------------------------------------------------------------------------------------------
+
+    async def _begin(self, manifest: Manifest) -> None:
+        name = manifest.name
+        self._digests[name] = manifest.digest
+        self._problems.pop(name, None)
+        try:
+            settings, secrets = self._settings(manifest)
+        except RemitError as error:
+            self._problems[name] = error.message
+            return
+        self._secrets[name] = secrets
+        connector = Connector(settings, now=self._now, jitter=self._jitter)
+        self._running[name] = connector
+        connector.on_tools_changed(lambda: self._list_soon(connector, manifest))
+        await connector.start()
+        listings = [task for task in self._listings if task.get_name() == name]
+        if listings:
+            await asyncio.wait(listings, timeout=LISTING_SECONDS)
+
+    async def _end(self, name: str) -> None:
+        connector = self._running.pop(name, None)
+        self._digests.pop(name, None)
+        self._definitions.pop(name, None)
+        self._problems.pop(name, None)
+        self._secrets.pop(name, None)
+        if connector is not None:
+            await connector.close(GRACE)
+
+    def _list_soon(self, connector: Connector, manifest: Manifest) -> None:
+        task = asyncio.get_running_loop().create_task(self._list(connector, manifest), name=manifest.name)
+        self._listings.add(task)
+        task.add_done_callback(self._listings.discard)
+
+    async def _list(self, connector: Connector, manifest: Manifest) -> None:
+        name = manifest.name
+        try:
+            listed = await connector.list_tools()
+            definitions = tuple(read_definition(raw) for raw in listed)
+        except (NotSent, AnswerLost, UpstreamRefused, RemitError) as error:
+            self._problems[name] = f"its tools could not be listed: {error}"
+            log.warning("connector %s: %s", name, self._problems[name])
+            return
+        if self._running.get(name) is not connector:
+            return
+        self._problems.pop(name, None)
+        if definitions != self._definitions.get(name):
+            self._definitions[name] = definitions
+            self.on_change()
+
+    def _settings(self, manifest: Manifest) -> tuple[ConnectorSettings, tuple[str, ...]]:
+        env = dict(manifest.env)
+        headers: dict[str, str] = {}
+        secrets: list[str] = []
+        credential = manifest.credential
+        if credential.kind is CredentialClass.STATIC and credential.secret:
+            value = resolve(credential.secret, environment=self._environment, base=self._base)
+            secrets.append(value)
+            place, _, key = credential.into.partition(":")
+            (env if place == "env" else headers)[key] = value
+            bare = value.partition(" ")[2]  # the token of "Bearer TOKEN" is as secret by itself
+            secrets += [bare] if len(bare) > 7 else []
+        if credential.kind is CredentialClass.WARRANT and manifest.transport == "stdio":
+            env |= {"REMIT_WARRANT_KEY": str(self._warrant_key_file), "REMIT_CONNECTOR": manifest.name}
+        settings = ConnectorSettings(
+            name=manifest.name,
+            transport=manifest.transport,
+            command=manifest.command,
+            env=env,
+            cwd=Path(manifest.cwd) if manifest.cwd else None,
+            url=manifest.url,
+            headers=headers,
+            secrets=tuple(secrets),
+            timeout=manifest.timeout / SECOND,
+            stderr_file=self._stderr_folder / f"{manifest.name}.stderr",
+        )
+        return settings, tuple(secrets)
+
+
+def _digest(manifest: Manifest | None) -> str:
+    return manifest.digest if manifest is not None else ""

@@ -1,0 +1,87 @@
+"""What a connector's process says on stderr: the last of it in memory, and in a file, both bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+MAX_LINE = 8 * 1024
+BYTES_PER_SECOND = 1024 * 1024
+MAX_FILE = 8 * 1024 * 1024
+
+
+class StderrKeeper(asyncio.Protocol):
+    """Keeps the last `limit` bytes, with the given secrets struck out, and appends to a file of at most 8 MiB (one
+    older file is kept beside it). A process that writes more than 1 MiB in a second waits for the next one."""
+
+    def __init__(self, limit: int, file: Path | None, secrets: tuple[str, ...]) -> None:
+        self._limit = limit
+        self._file = file
+        self._secrets = [secret.encode() for secret in secrets if secret]
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._rest = b""
+        self._second = 0
+        self._taken = 0
+        self._transport: asyncio.ReadTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are of no asyncio class, so this cannot be asserted.
+        self._transport = cast(asyncio.ReadTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        while len(self._rest) > MAX_LINE:
+            lines.append(self._rest[:MAX_LINE])
+            self._rest = self._rest[MAX_LINE:]
+        self._keep(lines)
+        self._throttle(len(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest:
+            self._keep([self._rest])
+            self._rest = b""
+
+    def tail(self) -> str:
+        """The last lines, as text."""
+        return b"\n".join(self._lines).decode("utf-8", "replace")
+
+    def _keep(self, lines: list[bytes]) -> None:
+        clean = [self._struck(line[:MAX_LINE]) for line in lines]
+        for line in clean:
+            self._lines.append(line)
+            self._size += len(line) + 1
+        while self._size > self._limit and self._lines:
+            self._size -= len(self._lines.popleft()) + 1
+        if self._file is not None and clean:
+            with suppress(OSError):
+                self._append(self._file, b"".join(line + b"\n" for line in clean))
+
+    def _struck(self, line: bytes) -> bytes:
+        for secret in self._secrets:
+            line = line.replace(secret, b"[secret]")
+        return line
+
+    def _append(self, file: Path, data: bytes) -> None:
+        if file.exists() and file.stat().st_size > MAX_FILE:
+            file.replace(file.with_name(file.name + ".1"))
+        with file.open("ab") as out:
+            out.write(data)
+
+    def _throttle(self, size: int) -> None:
+        loop = asyncio.get_running_loop()
+        second = int(loop.time())
+        if second != self._second:
+            self._second, self._taken = second, 0
+        self._taken += size
+        if self._taken > BYTES_PER_SECOND and self._transport is not None:
+            self._transport.pause_reading()
+            loop.call_at(second + 1, self._resume)
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()

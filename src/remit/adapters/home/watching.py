@@ -1,0 +1,58 @@
+"""Watching the home for the `STOP` file, on a thread of its own: it works whatever the event loop is doing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+INTERVAL = 0.05
+
+
+class MarkerWatch:
+    """Calls `seen(True)` when the file comes and `seen(False)` when it goes.
+
+    A folder that cannot be looked into counts as a file that is there: a node that cannot confirm that it is not
+    stopped is stopped.
+    """
+
+    def __init__(self, path: Path, seen: Callable[[bool], None], interval: float = INTERVAL) -> None:
+        self._path = path
+        self._seen = seen
+        self._interval = interval
+        self._ending = threading.Event()
+        self._present = False  # owned by the watching thread, after `start`
+        self._thread = threading.Thread(target=self._watch, name="remit-marker", daemon=True)
+
+    def start(self) -> None:
+        """Look once, now, then keep watching."""
+        self.look()
+        self._thread.start()
+
+    def look(self) -> None:
+        """Look once, and tell of a change."""
+        present = is_there(self._path)
+        if present is not self._present:
+            self._present = present
+            self._seen(present)
+
+    def close(self) -> None:
+        """Stop watching. Idempotent."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+
+    def _watch(self) -> None:
+        while not self._ending.wait(self._interval):
+            self.look()
+
+
+def is_there(path: Path) -> bool:
+    """Whether the file is there, or cannot be told not to be."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return not path.parent.is_dir()
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,218 @@
+"""Every statement of the store, in the SQL that SQLite and PostgreSQL share, and how rows become values.
+
+What lives here: text, encoders and decoders. What never may: a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from remit.flow import lifecycle
+from remit.flow.ports import Query, StoredRecord
+from remit.model.words import Action, Approval, Confidentiality, Evidence, Integrity, Label, Payload, Run
+
+OPEN_END = 2**63 - 1
+"""`claims.ended` of a claim that is open."""
+
+LIVE = frozenset(state for state, _ in lifecycle.TABLE)
+"""The states that are not final."""
+
+encode = msgspec.json.Encoder().encode
+decode_action = msgspec.json.Decoder(Action).decode
+decode_run = msgspec.json.Decoder(Run).decode
+decode_evidence = msgspec.json.Decoder(Evidence).decode
+
+ACTION = "SELECT body FROM actions WHERE id = ?"
+OPEN_ACTION = (
+    "INSERT INTO actions (id, revision, state, live, agent, run, case_id, category, connector, tool, opened_at,"
+    " fingerprint, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+MOVE_ACTION = (
+    "UPDATE actions SET revision = ?, state = ?, live = ?, fingerprint = ?, body = ? WHERE id = ? AND revision = ?"
+)
+NOTE_ACTION = "UPDATE actions SET revision = ?, body = ? WHERE id = ? AND revision = ?"
+ADD_TARGET = "INSERT INTO action_targets (target, action) VALUES (?, ?) ON CONFLICT DO NOTHING"
+ADD_CLAUSE = "INSERT INTO action_clauses (clause, action) VALUES (?, ?) ON CONFLICT DO NOTHING"
+TWIN = "SELECT body FROM actions WHERE fingerprint = ? ORDER BY seq LIMIT 1"
+
+HOLD = "INSERT INTO holds (connector, target, action) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+RELEASE = "DELETE FROM holds WHERE action = ?"
+
+CLAIM = (
+    "INSERT INTO claims (action, category, target, agent, start, ended) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO NOTHING"
+)
+CLAIM_CATEGORY = "INSERT INTO claim_categories (category) VALUES (?) ON CONFLICT DO NOTHING"
+CLAIM_CATEGORIES = "SELECT category FROM claim_categories"
+OPEN_CLAIM = f"SELECT 1 FROM claims WHERE action = ? AND ended = {OPEN_END} LIMIT 1"  # noqa: S608
+END_CLAIMS = f"UPDATE claims SET ended = ? WHERE action = ? AND ended = {OPEN_END}"  # noqa: S608
+REOPEN_CLAIMS = f"UPDATE claims SET ended = {OPEN_END} WHERE action = ?"  # noqa: S608
+
+NEXT_POSITION = "SELECT coalesce(max(position) + 1, 0) FROM records"
+LAST_TIME = "SELECT at FROM records ORDER BY position DESC LIMIT 1"
+APPEND = "INSERT INTO records (position, kind, at, action, run, agent, data, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+PAYLOAD = "SELECT id, kind, salt, data FROM payloads WHERE id = ?"
+PUT_PAYLOAD = "INSERT INTO payloads (id, kind, salt, data) VALUES (?, ?, ?, ?)"
+
+_RUN = "SELECT body, calls, integrity, confidentiality, source FROM runs"
+RUN = f"{_RUN} WHERE id = ?"
+RUN_BY_TOKEN = f"{_RUN} WHERE token_hash = ?"
+RUNS = f"{_RUN} ORDER BY opened_at, id"
+RUNS_OPEN = f"{_RUN} WHERE closed_at IS NULL ORDER BY opened_at, id"
+PUT_RUN = (
+    "INSERT INTO runs (id, token_hash, agent, case_id, opened_at, closed_at, calls, integrity, confidentiality,"
+    " source, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " token_hash = excluded.token_hash, agent = excluded.agent, case_id = excluded.case_id,"
+    " opened_at = excluded.opened_at, closed_at = excluded.closed_at, calls = excluded.calls,"
+    " integrity = excluded.integrity, confidentiality = excluded.confidentiality, source = excluded.source,"
+    " body = excluded.body"
+)
+COUNT_CALL = "UPDATE runs SET calls = calls + 1 WHERE id = ?"
+LABEL = "SELECT integrity, confidentiality, source FROM runs WHERE id = ?"
+RAISE_LABEL = "UPDATE runs SET integrity = ?, confidentiality = ?, source = ? WHERE id = ?"
+
+EVIDENCE = "SELECT body FROM evidence WHERE id = ?"
+EVIDENCE_OF = "SELECT body FROM evidence WHERE run = ? ORDER BY seq"
+PUT_EVIDENCE = "INSERT INTO evidence (id, run, body) VALUES (?, ?, ?)"
+
+APPROVALS = "SELECT action, person, verb, at, statement, signature FROM approvals WHERE action = ? ORDER BY seq"
+PUT_APPROVAL = "INSERT INTO approvals (action, person, verb, at, statement, signature) VALUES (?, ?, ?, ?, ?, ?)"
+
+NOTE_REFUSAL = "INSERT INTO refusals (agent, at) VALUES (?, ?)"
+PRUNE_REFUSALS = "DELETE FROM refusals WHERE at < ?"
+REFUSALS = "SELECT count(*) FROM refusals WHERE agent = ? AND at >= ?"
+BURN = "INSERT INTO nonces (nonce, expires) VALUES (?, ?) ON CONFLICT DO NOTHING"
+PRUNE_NONCES = "DELETE FROM nonces WHERE expires < ?"
+FACT = "SELECT value FROM facts WHERE name = ?"
+SET_FACT = "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+COUNT_LIVE = "SELECT state, count(*) FROM actions WHERE live = 1 GROUP BY state"
+LATEST = "SELECT MAX(at) FROM (SELECT at FROM records ORDER BY position DESC LIMIT 1000) AS newest"
+
+COUNT_ALL = (
+    "SELECT (SELECT coalesce(max(seq), 0) FROM actions), (SELECT coalesce(max(position) + 1, 0) FROM records),"
+    " (SELECT count(*) FROM runs)"
+)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+@cache
+def counting(categories: int, agents: int) -> str:
+    """Claims that count in one window: parameters are the categories, `since`, the agents."""
+    text = f"SELECT target, action FROM claims WHERE category IN ({_marks(categories)}) AND ended >= ?"  # noqa: S608
+    return f"{text} AND agent IN ({_marks(agents)})" if agents else text
+
+
+@cache
+def holding(targets: int) -> str:
+    """Bodies of actions that hold: parameters are the connector and the targets; none means every target."""
+    on = f" AND target IN ({_marks(targets)})" if targets else ""
+    held = f"SELECT action FROM holds WHERE connector = ?{on}"  # noqa: S608
+    return f"SELECT body FROM actions WHERE id IN ({held}) ORDER BY seq"  # noqa: S608
+
+
+def finding(query: Query) -> tuple[str, list[Any]]:
+    """The statement and the parameters that answer a query, newest first."""
+    terms: list[str] = []
+    values: list[Any] = []
+    columns = (
+        ("agent = ?", query.agent),
+        ("run = ?", query.run),
+        ("case_id = ?", query.case),
+        ("category = ?", query.category),
+        ("connector = ?", query.connector),
+        ("id IN (SELECT action FROM action_targets WHERE target = ?)", query.target),
+        ("id IN (SELECT action FROM action_clauses WHERE clause = ?)", query.clause),
+    )
+    for term, wanted in columns:
+        if wanted:
+            terms.append(term)
+            values.append(wanted)
+    for term, instant in (("opened_at >= ?", query.since), ("opened_at <= ?", query.until)):
+        if instant is not None:
+            terms.append(term)
+            values.append(instant)
+    if query.states:
+        terms.append(f"state IN ({_marks(len(query.states))})")
+        values.extend(str(state) for state in query.states)
+        if LIVE.issuperset(query.states):
+            terms.append("live = 1")
+    where = " AND ".join(terms) or "1 = 1"
+    text = f"SELECT body FROM actions WHERE {where} ORDER BY opened_at DESC, seq DESC LIMIT ?"  # noqa: S608
+    return text, [*values, max(query.limit, 0)]
+
+
+def journal(action: str, run: str, kinds: Sequence[str], limit: int) -> tuple[str, list[Any]]:
+    """The statement and the parameters that find records, newest first."""
+    terms: list[str] = []
+    values: list[Any] = []
+    if action:
+        terms.append("action = ? AND action <> ''")
+        values.append(action)
+    if run:
+        terms.append("run = ? AND run <> ''")
+        values.append(run)
+    if kinds:
+        terms.append(f"kind IN ({_marks(len(kinds))})")
+        values.extend(kinds)
+    where = " AND ".join(terms) or "1 = 1"
+    columns = "position, kind, at, action, run, agent, data, sha256"
+    text = f"SELECT {columns} FROM records WHERE {where} ORDER BY position DESC LIMIT ?"  # noqa: S608
+    return text, [*values, max(limit, 0)]
+
+
+def action_of(row: Sequence[Any] | None) -> Action | None:
+    """The action in a row of one body."""
+    return None if row is None else decode_action(row[0])
+
+
+def evidence_of(row: Sequence[Any] | None) -> Evidence | None:
+    """The evidence in a row of one body."""
+    return None if row is None else decode_evidence(row[0])
+
+
+def label_of(integrity: str, confidentiality: str, source: str) -> Label:
+    """A label from its three columns."""
+    return Label(Integrity(integrity), Confidentiality(confidentiality), source)
+
+
+def run_of(row: Sequence[Any] | None) -> Run | None:
+    """The run in a row: its body, with the calls and the label from their columns."""
+    if row is None:
+        return None
+    body, calls, integrity, confidentiality, source = row
+    return replace(decode_run(body), calls=calls, label=label_of(integrity, confidentiality, source))
+
+
+def run_row(run: Run) -> tuple[Any, ...]:
+    """The parameters of `PUT_RUN`."""
+    label = run.label
+    looked_up = (run.id, run.token_hash, run.agent, run.case, run.opened_at, run.closed_at, run.calls)
+    return (*looked_up, label.integrity.value, label.confidentiality.value, label.source, encode(run))
+
+
+def payload_of(row: Sequence[Any] | None) -> Payload | None:
+    """The payload in a row."""
+    return None if row is None else Payload(id=row[0], kind=row[1], salt=row[2], data=row[3])
+
+
+def approval_of(row: Sequence[Any]) -> Approval:
+    """The approval in a row."""
+    return Approval(action=row[0], person=row[1], verb=row[2], at=row[3], statement=row[4], signature=row[5])
+
+
+def record_of(row: Sequence[Any]) -> StoredRecord:
+    """The record in a row, where it stands."""
+    position, kind, at, action, run, agent, data, sha256 = row
+    return StoredRecord(
+        position=position, kind=kind, at=at, action=action, run=run, agent=agent, data=data, sha256=sha256
+    )

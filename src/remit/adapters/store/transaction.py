@@ -1,0 +1,262 @@
+"""One step's transaction on SQLite. Lives on the writer's thread, between a savepoint and its release.
+
+What lives here: the `Transaction` protocol in statements. What never may: beginning or committing anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from remit.adapters.store import rules
+from remit.adapters.store import statements as sql
+from remit.flow import lifecycle
+from remit.model.words import (
+    Action,
+    Approval,
+    Claim,
+    Effect,
+    Event,
+    Evidence,
+    Instant,
+    Payload,
+    Record,
+    Run,
+    State,
+    Used,
+    Window,
+)
+
+_OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError)
+
+
+class SqliteTransaction:
+    """One step's view. `fault` is set once the database itself failed, even if the step caught the error."""
+
+    def __init__(self, connection: sqlite3.Connection, position: int) -> None:
+        self._connection: sqlite3.Connection | None = connection
+        self._owes_record = False
+        self._started_at = position
+        self.position = position  # of the next record
+        self.fault: sqlite3.Error | None = None
+
+    def end(self) -> None:
+        """Close the transaction. Raises `ValueError` if it changed state without a record."""
+        if self._owes_record and self.position == self._started_at:
+            rules.need_records(())
+        self._connection = None
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if self._connection is None:
+            raise ValueError("a step used its transaction after it had returned")
+        try:
+            return self._connection.execute(statement, values)
+        except _OWN as error:
+            raise ValueError(f"the store refuses what the step writes: {error}") from error
+        except sqlite3.Error as error:
+            self.fault = error
+            raise
+
+    # actions
+
+    def action(self, action_id: str) -> Action | None:
+        return sql.action_of(self._run(sql.ACTION, (action_id,)).fetchone())
+
+    def open(self, action: Action, claims: Sequence[Claim], *records: Record) -> Action:
+        action = rules.opened(action, claims, records)
+        looked_up = (action.agent, action.run, action.case, action.category, action.connector, action.tool)
+        standing = (action.id, 1, action.state.value, action.state in sql.LIVE)
+        self._run(sql.OPEN_ACTION, (*standing, *looked_up, action.opened_at, _fingerprint(action), sql.encode(action)))
+        for target in action.targets:
+            self._run(sql.ADD_TARGET, (target, action.id))
+        self._clauses(action)
+        if rules.holding(action):
+            self._hold(action)
+        self._claim(claims)
+        self._journal(records)
+        return action
+
+    def move(self, action_id: str, expected: int, event: Event, *records: Record, **changes: Any) -> Action:
+        before = self.action(action_id)
+        action = rules.moved(before, action_id, expected, event, records, changes)
+        if rules.settled(action):
+            self._end_claims(action_id, changes)
+        standing = (action.revision, action.state.value, action.state in sql.LIVE, _fingerprint(action))
+        self._run(sql.MOVE_ACTION, (*standing, sql.encode(action), action_id, expected))
+        self._after(before, action, changes)
+        self._journal(records)
+        return action
+
+    def note(self, action_id: str, expected: int, *records: Record, **changes: Any) -> Action:
+        before = self.action(action_id)
+        action = rules.noted(before, action_id, expected, records, changes)
+        self._run(sql.NOTE_ACTION, (action.revision, sql.encode(action), action_id, expected))
+        if before is not None and rules.settled(before) and not rules.settled(action):
+            self._run(sql.REOPEN_CLAIMS, (action_id,))
+        self._after(before, action, changes)
+        self._journal(records)
+        return action
+
+    def open_twin(self, fingerprint: str) -> Action | None:
+        return sql.action_of(self._run(sql.TWIN, (fingerprint,)).fetchone())
+
+    def unsettled(self, connector: str, targets: Sequence[str]) -> tuple[Action, ...]:
+        wanted = (*dict.fromkeys(targets), rules.EVERY_TARGET) if targets else ()
+        rows = self._run(sql.holding(len(wanted)), (connector, *wanted)).fetchall()
+        return tuple(sql.decode_action(body) for (body,) in rows)
+
+    def _after(self, before: Action | None, action: Action, changes: dict[str, Any]) -> None:
+        if "ruling" in changes:
+            self._clauses(action)
+        if action.effect is Effect.READ or before is None or rules.holding(before) == rules.holding(action):
+            return
+        if rules.holding(action):
+            self._hold(action)
+        else:
+            self._run(sql.RELEASE, (action.id,))
+
+    def _clauses(self, action: Action) -> None:
+        for clause in action.ruling.clauses:
+            self._run(sql.ADD_CLAUSE, (clause.id, action.id))
+
+    def _hold(self, action: Action) -> None:
+        # An action without targets still shows where every target is asked for: its row has an empty one.
+        for target in rules.held_targets(action) or ("",):
+            self._run(sql.HOLD, (action.connector, target, action.id))
+
+    def _end_claims(self, action_id: str, changes: dict[str, Any]) -> None:
+        if changes.get("ended_at") is not None:
+            self._run(sql.END_CLAIMS, (rules.end_of_claims(changes), action_id))
+        elif self._run(sql.OPEN_CLAIM, (action_id,)).fetchone() is not None:
+            rules.end_of_claims(changes)
+
+    # quotas
+
+    def used(self, windows: Sequence[Window]) -> dict[str, Used]:
+        return {window.quota: self._used(window) for window in windows}
+
+    def _used(self, window: Window) -> Used:
+        categories = self._named(window.categories)
+        if not categories:
+            return Used()
+        text = sql.counting(len(categories), len(window.agents))
+        rows = self._run(text, (*categories, window.since, *window.agents)).fetchall()
+        return Used(frozenset(target for target, _ in rows), len({action for _, action in rows}))
+
+    def _named(self, patterns: Sequence[str]) -> list[str]:
+        named = [pattern for pattern in patterns if not pattern.endswith("*")]
+        if len(named) == len(patterns):
+            return named
+        known = [category for (category,) in self._run(sql.CLAIM_CATEGORIES)]
+        wild = [pattern for pattern in patterns if pattern.endswith("*")]
+        return named + [each for each in known if any(rules.covers(pattern, each) for pattern in wild)]
+
+    def reserve(self, claims: Sequence[Claim]) -> None:
+        for action_id in {claim.action for claim in claims}:
+            rules.reservable(self.action(action_id), action_id)
+        self._owes_record = True
+        self._claim(claims)
+
+    def _claim(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            values = (claim.action, claim.category, claim.target, claim.agent, claim.start, sql.OPEN_END)
+            self._run(sql.CLAIM, values)
+        for category in {claim.category for claim in claims}:
+            self._run(sql.CLAIM_CATEGORY, (category,))
+
+    # payloads and records
+
+    def put_payload(self, payload: Payload) -> None:
+        self._run(sql.PUT_PAYLOAD, (payload.id, payload.kind, payload.salt, payload.data))
+
+    def payload(self, payload_id: str) -> Payload | None:
+        return sql.payload_of(self._run(sql.PAYLOAD, (payload_id,)).fetchone())
+
+    def append(self, record: Record) -> None:
+        self._journal((record,))
+
+    def _journal(self, records: Sequence[Record]) -> None:
+        for each in records:
+            digest = hashlib.sha256(each.data).digest()
+            looked_up = (self.position, each.kind, each.at, each.action, each.run, each.agent)
+            self._run(sql.APPEND, (*looked_up, each.data, digest))
+            self.position += 1
+
+    # runs
+
+    def run(self, run_id: str) -> Run | None:
+        return sql.run_of(self._run(sql.RUN, (run_id,)).fetchone())
+
+    def run_by_token(self, token_hash: str) -> Run | None:
+        return sql.run_of(self._run(sql.RUN_BY_TOKEN, (token_hash,)).fetchone())
+
+    def put_run(self, run: Run, *records: Record) -> None:
+        rules.need_records(records)
+        rules.replaceable(self.run(run.id), run)
+        self._run(sql.PUT_RUN, sql.run_row(run))
+        self._journal(records)
+
+    def count_call(self, run_id: str) -> Run | None:
+        self._run(sql.COUNT_CALL, (run_id,))
+        return self.run(run_id)
+
+    def raise_label(self, run: Run, evidence: Evidence) -> None:
+        row = self._run(sql.LABEL, (run.id,)).fetchone()
+        if row is None:
+            raise ValueError(f"there is no run `{run.id}`")
+        current = sql.label_of(*row)
+        label = rules.raised(current, evidence)
+        if label != current:
+            self._owes_record = True
+            values = (label.integrity.value, label.confidentiality.value, label.source, run.id)
+            self._run(sql.RAISE_LABEL, values)
+
+    # evidence and approvals
+
+    def put_evidence(self, evidence: Evidence) -> None:
+        self._run(sql.PUT_EVIDENCE, (evidence.id, evidence.run, sql.encode(evidence)))
+
+    def evidence(self, evidence_id: str) -> Evidence | None:
+        return sql.evidence_of(self._run(sql.EVIDENCE, (evidence_id,)).fetchone())
+
+    def put_approval(self, approval: Approval, *records: Record) -> None:
+        self._owes_record = True
+        signed = (approval.statement, approval.signature)
+        self._run(sql.PUT_APPROVAL, (approval.action, approval.person, approval.verb, approval.at, *signed))
+        self._journal(records)
+
+    def approvals(self, action_id: str) -> tuple[Approval, ...]:
+        return tuple(map(sql.approval_of, self._run(sql.APPROVALS, (action_id,)).fetchall()))
+
+    # refusals, nonces, facts
+
+    def note_refusal(self, agent: str, at: Instant) -> None:
+        self._run(sql.PRUNE_REFUSALS, (at - rules.REFUSALS_KEPT,))
+        self._run(sql.NOTE_REFUSAL, (agent, at))
+
+    def refusals(self, agent: str, since: Instant) -> int:
+        return int(self._run(sql.REFUSALS, (agent, since)).fetchone()[0])
+
+    def burn_nonce(self, nonce: str, expires: Instant) -> bool:
+        last = self._run(sql.LAST_TIME).fetchone()
+        if last is not None:
+            self._run(sql.PRUNE_NONCES, (last[0] - rules.NONCES_KEPT,))
+        return self._run(sql.BURN, (nonce, expires)).rowcount == 1
+
+    def fact(self, name: str) -> bytes | None:
+        row = self._run(sql.FACT, (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def set_fact(self, name: str, value: bytes, *records: Record) -> None:
+        self._owes_record = True
+        self._run(sql.SET_FACT, (name, value))
+        self._journal(records)
+
+
+_OPEN: frozenset[State] = lifecycle.OPEN
+
+
+def _fingerprint(action: Action) -> str | None:
+    return (action.fingerprint or None) if action.state in _OPEN else None

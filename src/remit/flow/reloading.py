@@ -1,0 +1,281 @@
+"""Putting files in force: at the start, at a reload, and when a connector's tools change. All or nothing.
+
+What lives here: reading, checking, recording, swapping, in that order. What never may: a half-loaded state. What was in
+force stays in force until the record of the new one is durable.
+
+The store's facts are the truth about what was accepted: the roster, the boundary, the inventory and each connector's
+lock. The files beside them are what people propose; a file that changes by itself changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from remit.flow.force import Force, Forces
+from remit.flow.loading import (
+    Accepted,
+    Loaded,
+    Signed,
+    catalogue,
+    check_boundary,
+    check_pins,
+    expiry_warning,
+    put_together,
+    tightened,
+)
+from remit.flow.ports import Alerts, Clock, Store, Transaction
+from remit.gates import journal
+from remit.gates.boundary.load import load
+from remit.gates.boundary.words import Boundary
+from remit.model.canonical import sha256_hex
+from remit.model.definitions import LockFile, load_lock
+from remit.model.errors import Misuse, RemitError
+from remit.model.manifest import Manifest
+from remit.model.people import Roster, load_roster, verify_successor
+from remit.model.targets import Inventory, load_inventory
+from remit.model.words import Definition, Instant, Record
+
+ROSTER, BOUNDARY, BOUNDARY_FILE, INVENTORY = "roster", "boundary", "boundary.file", "inventory"
+
+
+def lock_fact(connector: str) -> str:
+    """The name of the fact that holds a connector's accepted lock."""
+    return f"lock:{connector}"
+
+
+class Sources(Protocol):
+    """The files that people write, as bytes."""
+
+    def roster(self) -> Signed: ...
+    def boundary(self) -> Signed: ...
+    def inventory(self) -> bytes: ...
+    def manifests(self) -> dict[str, Manifest]: ...
+    def write_lock(self, connector: str, text: str) -> None: ...
+
+
+class Offers(Protocol):
+    """The running connectors, as far as loading needs them."""
+
+    def definitions(self) -> Mapping[str, Sequence[Definition]]:
+        """What each connector that is known offers."""
+        ...
+
+    async def apply(self, manifests: Mapping[str, Manifest]) -> None:
+        """Start, restart and end connectors so that exactly these run."""
+        ...
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What a load did, for whoever asked for it."""
+
+    boundary: str
+    version: int
+    digest: str
+    signers: tuple[str, ...]
+    warning: str
+    inventory_waits: tuple[str, ...]
+    parked: tuple[str, ...]
+
+
+class _Gathered(Struct, frozen=True):
+    roster: Roster
+    roster_data: bytes
+    roster_signers: tuple[str, ...]
+    loaded: Loaded
+    boundary_data: bytes
+    inventory: Inventory
+    inventory_data: bytes
+    inventory_applied: tuple[str, ...]
+    inventory_waits: tuple[str, ...]
+    manifests: dict[str, Manifest]
+
+
+class Reloading:
+    """See the module. Owned by the event loop; one load at a time (its caller holds the lock)."""
+
+    def __init__(
+        self, *, home: str, store: Store, sources: Sources, offers: Offers, clock: Clock, alerts: Alerts
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._sources = sources
+        self._offers = offers
+        self._clock = clock
+        self._alerts = alerts
+        self._forces: Forces | None = None
+        self._waits: tuple[str, ...] = ()
+        self._loaded: Loaded | None = None
+
+    async def load(self, *records: Record) -> Force:
+        """Check every file and put them in force together. Raises what the checks raise; then nothing changed, and
+        the refusal is on record. `records` are the statement of whoever asked for it."""
+        try:
+            gathered = self._gather(self._clock.now())
+        except RemitError as error:
+            await self._refused(error)
+            raise
+        await self._offers.apply(gathered.manifests)
+        await self._store.commit(lambda tx: self._write(tx, gathered, records))
+        self._waits = gathered.inventory_waits
+        self._loaded = gathered.loaded
+        return self._swap(self._force_of(gathered.loaded, gathered.roster, gathered.inventory, gathered.manifests))
+
+    def bind(self, forces: Forces) -> None:
+        """From now on, loads swap what this holds."""
+        self._forces = forces
+
+    def tools_changed(self) -> None:
+        """A connector came up, or changed what it offers: work out anew which tools are usable."""
+        if self._forces is None or self._loaded is None:
+            return
+        force = self._forces.current
+        self._swap(self._force_of(self._loaded, force.roster, force.inventory, force.manifests))
+
+    def report(self, force: Force) -> Report:
+        """What is in force, in short."""
+        return Report(
+            boundary=force.boundary.name,
+            version=force.boundary.version,
+            digest=force.boundary_digest,
+            signers=tuple(person.id for person in self._loaded.signers) if self._loaded else (),
+            warning=expiry_warning(force.boundary, self._clock.now()),
+            inventory_waits=self._waits,
+            parked=tuple(f"{tool.name}: {tool.parked}" for tool in force.tools.values() if tool.parked),
+        )
+
+    async def accept_inventory(self, digest: str, *records: Record) -> None:
+        """Accept the inventory file whose SHA-256 is `digest`, whatever it loosens, and load."""
+        data = self._sources.inventory()
+        if sha256_hex(data) != digest:
+            raise Misuse("the inventory has changed since it was looked at", hint="`remit inventory show`, then accept")
+        load_inventory(data)
+        at = self._clock.now()
+        accepted = journal.record("inventory.loaded", at, digest=digest, accepted=True)
+        await self._store.commit(lambda tx: tx.set_fact(INVENTORY, data, accepted, *records))
+        await self.load()
+
+    async def accept_tools(self, connector: str, digests: Mapping[str, str], *records: Record) -> LockFile:
+        """Accept exactly these definitions (tool → digest) of a connector; they must be what it offers now."""
+        offered = {each.name: each.digest for each in self._offers.definitions().get(connector, ())}
+        for tool, digest in digests.items():
+            if offered.get(tool) != digest:
+                hint = "`remit connectors list` shows what it offers now"
+                raise Misuse(f"connector `{connector}` no longer offers `{tool}` as it was looked at", hint=hint)
+        lock = LockFile(dict(digests))
+        text = lock.dump(connector)
+        at = self._clock.now()
+        accepted = journal.record("tools.accepted", at, connector=connector, tools=dict(digests))
+        await self._store.commit(lambda tx: tx.set_fact(lock_fact(connector), text.encode(), accepted, *records))
+        self._sources.write_lock(connector, text)
+        self.tools_changed()
+        return lock
+
+    # --- gathering ---------------------------------------------------------------------------------------------
+
+    def _gather(self, now: Instant) -> _Gathered:
+        roster, roster_data, roster_signers = self._roster(now)
+        signed = self._sources.boundary()
+        before, standing = self._before()
+        loaded = check_boundary(signed, roster, before, standing, now)
+        manifests = self._sources.manifests()
+        check_pins(loaded.boundary, manifests)
+        inventory, data, applied, waits = self._inventory()
+        return _Gathered(
+            roster, roster_data, roster_signers, loaded, signed.data, inventory, data, applied, waits, manifests
+        )
+
+    def _roster(self, now: Instant) -> tuple[Roster, bytes, tuple[str, ...]]:
+        accepted = self._store.reads.fact(ROSTER)
+        if accepted is None:
+            raise Misuse("this home has no first roster on record", hint="`remit init` makes a home with one")
+        signed = self._sources.roster()
+        old = load_roster(accepted)
+        if signed.data == accepted:
+            return old, accepted, ()
+        new, signers = verify_successor(old, signed.data, signed.signatures.values(), now=now)
+        return new, signed.data, tuple(person.id for person in signers)
+
+    def _before(self) -> tuple[Accepted | None, Boundary | None]:
+        fact, file = self._store.reads.fact(BOUNDARY), self._store.reads.fact(BOUNDARY_FILE)
+        if fact is None or file is None:
+            return None, None
+        return msgspec.json.decode(fact, type=Accepted), load(file)
+
+    def _inventory(self) -> tuple[Inventory, bytes, tuple[str, ...], tuple[str, ...]]:
+        data = self._sources.inventory()
+        new = load_inventory(data)
+        accepted = self._store.reads.fact(INVENTORY)
+        if accepted is None or accepted == data:
+            return new, data, (), ()
+        inventory, applied, waits = tightened(load_inventory(accepted), new)
+        return inventory, accepted if waits else data, applied, waits
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def _write(self, tx: Transaction, gathered: _Gathered, records: Sequence[Record]) -> None:
+        at = self._clock.now()
+        loaded = gathered.loaded
+        signers = [person.id for person in loaded.signers]
+        if tx.fact(ROSTER) != gathered.roster_data:
+            version, by = gathered.roster.version, list(gathered.roster_signers)
+            entry = journal.record("roster.loaded", at, digest=gathered.roster.digest, version=version, signers=by)
+            tx.set_fact(ROSTER, gathered.roster_data, entry)
+        entry = journal.record(
+            "boundary.loaded",
+            at,
+            digest=loaded.digest,
+            version=loaded.boundary.version,
+            signers=signers,
+            expired=at >= loaded.boundary.not_after,
+            pins=loaded.boundary.pins,
+        )
+        accepted = msgspec.json.encode(Accepted(loaded.digest, loaded.boundary.version))
+        tx.set_fact(BOUNDARY, accepted, entry, *records)
+        if tx.fact(BOUNDARY_FILE) != gathered.boundary_data:
+            file = journal.record("boundary.file", at, digest=loaded.digest, bytes=len(gathered.boundary_data))
+            tx.set_fact(BOUNDARY_FILE, gathered.boundary_data, file)
+        self._write_inventory(tx, gathered, at)
+
+    def _write_inventory(self, tx: Transaction, gathered: _Gathered, at: Instant) -> None:
+        digest = sha256_hex(gathered.inventory_data)
+        if tx.fact(INVENTORY) != gathered.inventory_data:
+            applied = len(gathered.inventory_applied)
+            entry = journal.record(
+                "inventory.loaded", at, digest=digest, targets=len(gathered.inventory), tightened=applied
+            )
+            tx.set_fact(INVENTORY, gathered.inventory_data, entry)
+        if gathered.inventory_waits:
+            waiting = len(gathered.inventory_waits)
+            applied = len(gathered.inventory_applied)
+            tx.append(journal.record("inventory.waiting", at, loosenings=waiting, tightened=applied))
+
+    async def _refused(self, error: RemitError) -> None:
+        at = self._clock.now()
+        entry = journal.record("boundary.refused", at, why=type(error).__name__)
+        await self._store.commit(lambda tx: tx.append(entry))
+        self._alerts.send({"code": "not-loaded", "why": error.message})
+
+    def _force_of(
+        self, loaded: Loaded, roster: Roster, inventory: Inventory, manifests: Mapping[str, Manifest]
+    ) -> Force:
+        offered = {name: tools for name, tools in self._offers.definitions().items() if name in manifests}
+        tools = catalogue(loaded.boundary, manifests, self.locks(manifests), offered)
+        return put_together(self._home, loaded, roster, inventory, manifests, tools)
+
+    def locks(self, manifests: Mapping[str, Manifest]) -> dict[str, LockFile]:
+        """The accepted locks of these connectors."""
+        found = {}
+        for name in manifests:
+            fact = self._store.reads.fact(lock_fact(name))
+            if fact:
+                found[name] = load_lock(fact, name)
+        return found
+
+    def _swap(self, force: Force) -> Force:
+        if self._forces is not None:
+            self._forces.swap(force)
+        return force

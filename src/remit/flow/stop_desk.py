@@ -1,0 +1,198 @@
+"""Stopping and resuming a node: latch, sever, tell the loop, record. `stop` may be called from any thread.
+
+What lives here: the order of those steps. What never may: waiting for the event loop or the store before the
+latch holds and what can be killed is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+
+from remit.flow.force import Forces
+from remit.flow.in_flight import Cut, InFlight
+from remit.flow.ports import Alerts, Clock, Store, Transaction
+from remit.flow.rulings import hold_fact
+from remit.flow.steward import Steward
+from remit.flow.stopping import Stops
+from remit.gates import journal, stop
+from remit.gates.journal import Pseudonyms
+from remit.model.errors import Misuse, Refusal
+from remit.model.words import Instant, Record, ScopeKind, StopOrder
+
+log = logging.getLogger("remit.flow")
+
+
+class Landing(Struct, frozen=True):
+    """An action that may still have its effect after the stop, and what to look at by hand."""
+
+    action: str
+    connector: str
+    tool: str
+    targets: tuple[str, ...]
+    check: str
+
+
+class StopReport(Struct, frozen=True, kw_only=True):
+    """What a stop did. `milliseconds` is from the order to everything severed or listed."""
+
+    order: StopOrder
+    not_sent: tuple[str, ...]
+    severed: tuple[str, ...]
+    may_still_land: tuple[Landing, ...]
+    collateral: tuple[str, ...]
+    milliseconds: float
+    problem: str = ""
+
+
+class StopDesk:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        forces: Forces,
+        stops: Stops,
+        in_flight: InFlight,
+        steward: Steward,
+        clock: Clock,
+        alerts: Alerts,
+        names: Pseudonyms,
+        loop: asyncio.AbstractEventLoop,
+        forgive_clock: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._forces = forces
+        self._stops = stops
+        self._in_flight = in_flight
+        self._steward = steward
+        self._clock = clock
+        self._alerts = alerts
+        self._names = names
+        self._loop = loop
+        self._forgive_clock = forgive_clock
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def stop(self, order: StopOrder) -> StopReport:
+        """Latch and cut, now. INVARIANT: when this returns, nothing new starts in scope, and everything that was in
+        flight there is severed or listed."""
+        began = self._clock.now()
+        problem = self._stops.place(order)
+        return self._cut(order, began, problem)
+
+    def see_marker(self, order: StopOrder | None) -> StopReport | None:
+        """The `STOP` file came or went."""
+        began = self._clock.now()
+        self._stops.see_marker(order)
+        return self._cut(order, began, "") if order is not None else None
+
+    def _cut(self, order: StopOrder, began: Instant, problem: str) -> StopReport:
+        cut = self._in_flight.sever(order)
+        report = StopReport(
+            order=order,
+            not_sent=cut.not_sent,
+            severed=cut.severed,
+            may_still_land=tuple(self._landing(each) for each in cut.may_still_land),
+            collateral=cut.collateral,
+            milliseconds=(self._clock.now() - began) / 1000,
+            problem=problem,
+        )
+        try:
+            self._loop.call_soon_threadsafe(self._follow_up, order, cut)
+        except RuntimeError:
+            log.warning("the gateway is closing; the stop is latched and what could be severed is severed")
+        self._record(order, report)
+        return report
+
+    def _follow_up(self, order: StopOrder, cut: Cut) -> None:
+        self._in_flight.cancel(cut)
+        task = self._loop.create_task(self._steward.void(order))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _record(self, order: StopOrder, report: StopReport) -> None:
+        records = [
+            journal.stopped(order, self._names),
+            journal.record(
+                "cut",
+                order.at,
+                stop=order.id,
+                not_sent=list(report.not_sent),
+                severed=list(report.severed),
+                may_still_land=[each.action for each in report.may_still_land],
+                collateral=list(report.collateral),
+                microseconds=round(report.milliseconds * 1000),
+            ),
+        ]
+        self._store.commit_soon(partial(_append, records))
+        self._alerts.send({"code": "stopped", "stop": order.id, "mode": order.mode, "scope": str(order.scope)})
+
+    def _landing(self, action_id: str) -> Landing:
+        found = next((each.action for each in self._in_flight.executions() if each.action.id == action_id), None)
+        if found is None:
+            return Landing(action_id, "", "", (), "")
+        tool = self._forces.current.upstream(found.connector, found.tool)
+        status = tool.manifest.status if tool else None
+        asks = f"`remit settle {action_id}` asks `{status.tool}`" if status else "look at the connector by hand"
+        return Landing(action_id, found.connector, found.tool, found.targets, asks)
+
+    # --- resume ---------------------------------------------------------------------------------------------------
+
+    async def resume(self, ids: frozenset[str], person: str, reason: str, *records: Record) -> tuple[StopOrder, ...]:
+        """Lift orders by id (empty: all), by a person on the roster whose statement was verified.
+
+        Raises `Refusal` where it may not be lifted: the `STOP` file is there, or the boundary asks for another person
+        than the one who stopped. The record is written first, so no resume is without one.
+        """
+        orders = self._liftable(ids, person)
+        at = self._clock.now()
+        lifted = [
+            journal.record("resume", at, stop=order.id, by=person, placed_by=order.by, since=order.at)
+            for order in orders
+        ]
+
+        await self._store.commit(partial(_write_lift, orders, [*lifted, *records]))
+        problem = self._stops.lift(frozenset(order.id for order in orders))
+        if problem:
+            raise Refusal(f"the stop stays in force: {problem}", hint="make room or mend the disk, then resume again")
+        self._forgive_clock()
+        self._alerts.send({"code": "resumed", "by": person, "stops": [order.id for order in orders], "reason": reason})
+        return orders
+
+    def _liftable(self, ids: frozenset[str], person: str) -> tuple[StopOrder, ...]:
+        latch = self._stops.current
+        if latch.blind:
+            raise Refusal(f"the stop cannot be lifted: {latch.blind}", hint="mend or replace the latch file first")
+        chosen = tuple(order for order in latch.orders if not ids or order.id in ids)
+        missing = ids - {order.id for order in chosen}
+        if missing:
+            raise Misuse(f"there is no stop `{sorted(missing)[0]}` in force", hint="`remit status` lists them")
+        if any(order.id == stop.MARKER_ID for order in chosen):
+            raise Refusal(
+                "the file `STOP` is in the home, and while it is there it wins", hint="remove it, then resume"
+            )
+        for order in chosen:
+            if self._forces.current.boundary.resume_by_another_person and order.by == person and not order.automatic:
+                raise Refusal(
+                    f"`{person}` placed `{order.id}`, and the boundary wants another person to lift it",
+                    hint="ask somebody else on the roster",
+                )
+        return chosen
+
+
+def _append(records: list[Record], tx: Transaction) -> None:
+    for record in records:
+        tx.append(record)
+
+
+def _write_lift(orders: tuple[StopOrder, ...], records: list[Record], tx: Transaction) -> None:
+    _append(records, tx)
+    for order in orders:
+        if order.automatic and order.scope.kind is ScopeKind.AGENT and tx.fact(hold_fact(order.scope.name)):
+            lifted = journal.record("hold", records[0].at, agent=order.scope.name, stop=order.id, lifted=True)
+            tx.set_fact(hold_fact(order.scope.name), b"", lifted)

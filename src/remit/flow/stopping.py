@@ -1,0 +1,93 @@
+"""The latch in force: placing and lifting orders, from any thread.
+
+What lives here: the one mutable latch and the order in which memory, file and record are written. What never may:
+deciding who may lift it (that is the control door's, with a signed statement), severing (see `in_flight`).
+
+Order of a stop: memory first (refuses at once), then the latch file (survives a crash), then severing, then the record.
+A file that cannot be written does not weaken the stop: memory holds, and the answer says what did not work.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from remit.gates import stop
+from remit.gates.stop import Latch, Subject
+from remit.model.words import StopOrder
+
+
+class LatchFile(Protocol):
+    """Where the latch survives a crash. Outside the store, on purpose."""
+
+    def read(self) -> Latch:
+        """The latch as it stands on disk; a blind one if that cannot be read."""
+        ...
+
+    def write(self, latch: Latch) -> None:
+        """Durable when it returns. Raises `OSError`."""
+        ...
+
+
+class Stops:
+    """The latch in force. Reading it is one attribute access; changing it takes a lock."""
+
+    def __init__(self, file: LatchFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._marker: StopOrder | None = None
+        self._kept = file.read()  # what the file holds; owned by whoever has the lock
+        self.current: Latch = self._kept  # file and marker together; replaced whole, never changed
+
+    def check(self, subject: Subject) -> StopOrder | None:
+        """The order that refuses this piece of work now, if any."""
+        return stop.refusing(self.current, subject)
+
+    def place(self, order: StopOrder) -> str:
+        """Latch an order. Returns empty, or what kept it from being written to the file."""
+        with self._lock:
+            self._kept = self._kept.with_order(order)
+            self._publish()
+            return self._save()
+
+    def lift(self, ids: frozenset[str]) -> str:
+        """Lift orders by id. The file is written first: a resume that cannot be made durable is no resume.
+
+        Returns empty, or what kept it from being lifted.
+        """
+        with self._lock:
+            before = self._kept
+            self._kept = Latch(before.without(ids).orders)
+            problem = self._save()
+            if problem:
+                self._kept = before
+            else:
+                self._publish()
+            return problem
+
+    def see_marker(self, order: StopOrder | None) -> None:
+        """The `STOP` file was seen in the home, or is gone. While it is there, it wins."""
+        with self._lock:
+            self._marker = order
+            self._publish()
+
+    def reread(self) -> None:
+        """Join what the file says now to what memory holds. A stop placed by another process comes into force; an
+        order that is in memory is never lifted by the file."""
+        with self._lock:
+            found = self._file.read()
+            merged = self._kept
+            for order in found.orders:
+                merged = merged.with_order(order)
+            self._kept = Latch(merged.orders, found.blind)
+            self._publish()
+
+    def _publish(self) -> None:
+        self.current = self._kept.with_order(self._marker) if self._marker else self._kept
+
+    def _save(self) -> str:
+        try:
+            self._file.write(self._kept)
+        except OSError as error:
+            return f"the latch file could not be written ({error.strerror or error})"
+        return ""

@@ -1,0 +1,61 @@
+"""Whether a change of the boundary certainly only tightens.
+
+What lives here: a comparison of two files that errs on one side. `widens` answers False only for changes that cannot
+let anybody do more; everything that it cannot tell counts as widening, and needs the signatures of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from remit.gates.boundary.words import Agent, Boundary, Never, Quota, Rule
+from remit.model.words import Decision
+
+_Named = TypeVar("_Named", Rule, Quota, Never)
+
+# Fields that say nothing about what is allowed, or that are compared by themselves below.
+_SAME = ("timezone", "detection_time", "approvals", "resume_by_another_person", "signatures")
+
+
+def widens(old: Boundary, new: Boundary) -> bool:
+    """False where `new` certainly allows nothing that `old` did not, at any time, for any agent or target."""
+    return not (
+        all(getattr(old, field) == getattr(new, field) for field in _SAME)
+        and new.not_before >= old.not_before
+        and new.not_after <= old.not_after
+        and new.categories == old.categories
+        and new.tiers == old.tiers
+        and new.pins == old.pins
+        and set(new.static) <= set(old.static)
+        and new.refusals.hold_after <= old.refusals.hold_after
+        and new.refusals.within >= old.refusals.within
+        and _agents_within(old.agents, new.agents)
+        and _subset(_rules(new, Decision.AUTO), _rules(old, Decision.AUTO))
+        # an `approve` allows what would be forbidden and restrains what would be `auto`, so it must stay as it is
+        and _subset(_rules(new, Decision.APPROVE), _rules(old, Decision.APPROVE))
+        and _subset(_rules(old, Decision.APPROVE), _rules(new, Decision.APPROVE))
+        and _subset(_rules(old, Decision.FORBID), _rules(new, Decision.FORBID))
+        and _subset(old.nevers, new.nevers)
+        and _subset(old.quotas, new.quotas)
+    )
+
+
+def _rules(boundary: Boundary, then: Decision) -> list[Rule]:
+    return [rule for rule in boundary.rules if rule.then is then]
+
+
+def _subset(fewer: Sequence[_Named], more: Sequence[_Named]) -> bool:
+    known = {each.id: each for each in more}
+    return all(known.get(each.id) == each for each in fewer)
+
+
+def _agents_within(old: Sequence[Agent], new: Sequence[Agent]) -> bool:
+    known = {agent.name: agent for agent in old}
+    for agent in new:
+        before = known.get(agent.name)
+        if before is None or agent.owner != before.owner or agent.review_by > before.review_by:
+            return False
+        if not set(agent.categories) <= set(before.categories):
+            return False
+    return True

@@ -1,0 +1,278 @@
+"""Time as people say it, turned into a window of instants.
+
+What lives here: reading phrases, given the present instant and a time zone. What never may: asking for the time.
+
+- A moment ("today 03:00", "2h ago", "2026-11-20 03:00", "03:00") means the half hour on either side of it, because who
+  looks for something remembers about when it was. A time alone is the last one that has been.
+- A day or part of one ("yesterday", "monday", "last night", "2026-11-20", "3 days ago") means all of it. A weekday is
+  the last one, today included; with "last", today is not included. "last night" is from 18:00 to 06:00 this morning.
+- "since X" is from the beginning of X until now, "last 2h" is from two hours ago until now, and "A..B" is from the
+  beginning of A to the end of B; in those, a moment is exact.
+
+Clocks that change: a local time that comes twice covers both, and one that a change skips covers the instants on either
+side of the gap, so that a window never misses what happened. A day is what lies between two local midnights, be it 23
+or 25 hours long. Windows include both ends.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from remit.model.display import shown
+from remit.model.errors import Misuse
+from remit.model.reading import instant
+from remit.model.words import MINUTE, SECOND, Instant
+
+AROUND: Instant = 30 * MINUTE
+"""How far a window reaches on either side of a moment."""
+
+EXAMPLES: Final = (
+    "today 03:00",
+    "yesterday",
+    "last night",
+    "2h ago",
+    "since monday",
+    "2026-11-20",
+    "2026-11-20 03:00..04:00",
+)
+
+_HOUR: Final = 60 * MINUTE
+_DAY: Final = 24 * _HOUR
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_UNITS: Final[dict[str, Instant]] = {"s": SECOND, "m": MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY}
+_UNIT = (
+    r"(?P<count>[0-9]{1,5}|an?) ?(?P<unit>s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)"  # one unit
+)
+_AGO = re.compile(rf"{_UNIT} ago", re.ASCII)
+_LAST = re.compile(rf"(?:last|past) {_UNIT}|(?:last|past) (?P<alone>hour|day|week)", re.ASCII)
+_TIME = re.compile(r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?", re.ASCII)
+_HALF_DAY = re.compile(r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2}))? ?(?P<half>am|pm)", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_ISO = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[t ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?) ?"
+    r"(?P<zone>z|[+-][0-9]{2}:?[0-9]{2})",
+    re.ASCII,
+)
+_OUT_OF_REACH = (OverflowError, ValueError)
+
+
+class Span(NamedTuple):
+    """From `since` to `until`, both included, in microseconds since the epoch."""
+
+    since: Instant
+    until: Instant
+
+
+class _Place(NamedTuple):
+    """What a phrase points at: its first and last instant, whether that is a moment, and the local day that it is on.
+
+    A time without a day carries no `day`.
+    """
+
+    first: Instant
+    last: Instant
+    moment: bool
+    day: datetime.date | None
+
+
+def window(text: str, now: Instant, zone: str) -> Span:
+    """The window that a phrase means, seen from `now` in the IANA time zone `zone`.
+
+    Raises `Misuse` with examples for a phrase that means nothing, and for a zone that is not known.
+    """
+    reader = _Reader(now, zone, text)
+    words = _plain(text)
+    if words.startswith("since "):
+        return reader.ordered(reader.place(words.removeprefix("since ")).first, now)
+    last = _LAST.fullmatch(words)
+    if last is not None:
+        return Span(now - _length(last), now)
+    if ".." in words:
+        return reader.between(*(part.strip() for part in words.split("..", 1)))
+    place = reader.place(words)
+    if place.moment:
+        return Span(place.first - AROUND, place.last + AROUND)
+    return Span(place.first, place.last)
+
+
+def beginning(text: str, now: Instant, zone: str) -> Instant:
+    """The first instant of what a phrase means, a moment taken exactly: for "since". Raises as `window` does."""
+    return _edge(text, now, zone, lambda place: place.first, 0)
+
+
+def end(text: str, now: Instant, zone: str) -> Instant:
+    """The last instant of what a phrase means, a moment taken exactly: for "until". Raises as `window` does."""
+    return _edge(text, now, zone, lambda place: place.last, 1)
+
+
+def _edge(text: str, now: Instant, zone: str, of_place: Callable[[_Place], Instant], of_span: int) -> Instant:
+    words = _plain(text)
+    if words.startswith("since ") or ".." in words or _LAST.fullmatch(words):
+        return window(text, now, zone)[of_span]
+    return of_place(_Reader(now, zone, text).place(words))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().replace(",", " ").split())
+
+
+def _length(match: re.Match[str]) -> Instant:
+    if match.groupdict().get("alone"):
+        return _UNITS[match["alone"][0]]
+    count = 1 if match["count"] in ("a", "an") else int(match["count"])
+    return count * _UNITS[match["unit"][0]]
+
+
+class _Reader:
+    """One reading: the present, the zone, and the text as it was typed, for the error."""
+
+    def __init__(self, now: Instant, zone: str, text: str) -> None:
+        self._now = now
+        self._text = text
+        try:
+            self._zone = ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise Misuse(
+                f"there is no time zone {shown(zone)}", hint="name one like `Europe/Berlin` or `UTC`"
+            ) from None
+        self._today = (_EPOCH + datetime.timedelta(microseconds=now)).astimezone(self._zone).date()
+
+    def place(self, words: str) -> _Place:
+        """What the words point at."""
+        try:
+            found = self._iso(words) or self._ago(words) or self._day_or_time(words)
+        except _OUT_OF_REACH:
+            found = None
+        if found is None:
+            raise self._not_a_time()
+        return found
+
+    def between(self, first: str, last: str) -> Span:
+        """From the beginning of one phrase to the end of the other, which may leave the day out."""
+        start = self.place(first)
+        if not last:
+            return self.ordered(start.first, self._now)
+        time = _time_of(last)
+        if time is not None and start.day is not None:
+            return self.ordered(start.first, self._at(start.day, time).last)
+        return self.ordered(start.first, self.place(last).last)
+
+    def ordered(self, since: Instant, until: Instant) -> Span:
+        """The span, if it ends after it begins."""
+        if until < since:
+            hint = "put the earlier time first; a day may stand before each of the two"
+            raise Misuse(f"{shown(self._text)} ends before it begins", hint=hint)
+        return Span(since, until)
+
+    def _iso(self, words: str) -> _Place | None:
+        match = _ISO.fullmatch(words)
+        if match is None:
+            return None
+        zone = "+00:00" if match["zone"] == "z" else match["zone"]
+        moment = datetime.datetime.fromisoformat(f"{match['date']}T{match['time']}{zone}")
+        at = instant(moment)
+        return _Place(at, at, True, moment.astimezone(self._zone).date())
+
+    def _ago(self, words: str) -> _Place | None:
+        if words == "now":
+            return _Place(self._now, self._now, True, self._today)
+        match = _AGO.fullmatch(words)
+        if match is None:
+            return None
+        if match["unit"][0] in "dw":
+            return self._whole(self._today - datetime.timedelta(microseconds=_length(match)))
+        at = self._now - _length(match)
+        return _Place(at, at, True, self._local_day(at))
+
+    def _day_or_time(self, words: str) -> _Place | None:
+        part = self._part_of_day(words)
+        if part is not None:
+            return part
+        day = self._day(words)
+        if day is not None:
+            return self._whole(day)
+        time = _time_of(words)
+        if time is not None:
+            return self._last_time(time)
+        for length in (1, 2):  # "today 3 pm" has a time of two words
+            head, *tail = words.rsplit(" ", length)
+            day, time = self._day(head.removesuffix(" at")), _time_of(" ".join(tail))
+            if day is not None and time is not None:
+                return self._at(day, time)
+        return None
+
+    def _part_of_day(self, words: str) -> _Place | None:
+        yesterday = self._today - datetime.timedelta(days=1)
+        clock = datetime.time
+        match words:
+            case "last night":
+                return _Place(self._at(yesterday, clock(18)).first, self._at(self._today, clock(6)).last, False, None)
+            case "this morning":
+                return _Place(
+                    self._whole(self._today).first, self._at(self._today, clock(12)).last, False, self._today
+                )
+            case "this week":
+                monday = self._today - datetime.timedelta(days=self._today.weekday())
+                return _Place(self._whole(monday).first, self._now, False, None)
+        return None
+
+    def _day(self, words: str) -> datetime.date | None:
+        if words in ("today", "yesterday"):
+            return self._today - datetime.timedelta(days=int(words == "yesterday"))
+        weekday = words.removeprefix("last ").removeprefix("on ")
+        known = [index for index, name in enumerate(_WEEKDAYS) if weekday in (name, name[:3])]
+        if known:
+            back = (self._today.weekday() - known[0]) % 7
+            return self._today - datetime.timedelta(days=back or 7 * words.startswith("last "))
+        return datetime.date.fromisoformat(words) if _DATE.fullmatch(words) else None
+
+    def _whole(self, day: datetime.date) -> _Place:
+        first = self._instants(day, datetime.time())[0]
+        following = self._instants(day + datetime.timedelta(days=1), datetime.time())[0]
+        return _Place(first, max(following - 1, first), False, day)
+
+    def _at(self, day: datetime.date, time: datetime.time) -> _Place:
+        either = self._instants(day, time)
+        return _Place(min(either), max(either), True, day)
+
+    def _last_time(self, time: datetime.time) -> _Place:
+        """That time today, or yesterday where today's has not come yet. It names no day."""
+        today = self._at(self._today, time)
+        if today.first > self._now:
+            today = self._at(self._today - datetime.timedelta(days=1), time)
+        return today
+
+    def _instants(self, day: datetime.date, time: datetime.time) -> tuple[Instant, Instant]:
+        """Both readings of a local time (PEP 495): equal unless a change of clocks repeats or skips it."""
+        local = datetime.datetime.combine(day, time, self._zone)
+        return instant(local), instant(local.replace(fold=1))
+
+    def _local_day(self, at: Instant) -> datetime.date:
+        return (_EPOCH + datetime.timedelta(microseconds=at)).astimezone(self._zone).date()
+
+    def _not_a_time(self) -> Misuse:
+        examples = ", ".join(f"`{each}`" for each in EXAMPLES)
+        return Misuse(f"{shown(self._text)} is not a time that can be read", hint=f"say it like {examples}")
+
+
+def _time_of(words: str) -> datetime.time | None:
+    if words in ("noon", "midnight"):
+        return datetime.time(12 if words == "noon" else 0)
+    exact = _TIME.fullmatch(words)
+    if exact is not None:
+        return _clock(int(exact["hour"]), int(exact["minute"]), int(exact["second"] or 0))
+    half = _HALF_DAY.fullmatch(words)
+    if half is None or not 1 <= int(half["hour"]) <= 12:
+        return None
+    return _clock(int(half["hour"]) % 12 + 12 * (half["half"] == "pm"), int(half["minute"] or 0), 0)
+
+
+def _clock(hour: int, minute: int, second: int) -> datetime.time | None:
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    return datetime.time(hour, minute, second)

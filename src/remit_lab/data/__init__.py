@@ -1,0 +1,1 @@
+"""Recorded events that come with the practice SOC."""
