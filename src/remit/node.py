@@ -19,9 +19,11 @@ from remit.adapters.connectors.running import RunningConnectors
 from remit.adapters.credentials.minting import Minter
 from remit.adapters.credentials.secrets import resolve
 from remit.adapters.home.folder import Home, Identity, Lock
+from remit.adapters.home.init import init_home
 from remit.adapters.home.latch_file import FileLatch
 from remit.adapters.home.settings import Settings, load_settings
 from remit.adapters.home.sources import HomeSources
+from remit.adapters.home.ssh_keygen import sign_with_ssh_keygen
 from remit.adapters.home.watching import MarkerWatch, is_there
 from remit.adapters.ids import RandomIds
 from remit.adapters.notify.alerts import Announcer, Webhook
@@ -33,6 +35,7 @@ from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
 from remit.flow.in_flight import InFlight
 from remit.flow.own_tools import OwnTools
+from remit.flow.points import nothing
 from remit.flow.ports import Reads
 from remit.flow.reloading import ROSTER, Reloading
 from remit.flow.reruling import Reruling
@@ -46,7 +49,19 @@ from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
 from remit.model.errors import Fault, RemitError
 from remit.model.people import load_roster
-from remit.model.words import SECOND, Json, Record, Scope, ScopeKind, StopMode, StopOrder
+from remit.model.words import SECOND, Instant, Json, Record, Scope, ScopeKind, StopMode, StopOrder
+
+__all__ = [
+    "Node",
+    "found_home",
+    "init_home",
+    "now",
+    "open_reads",
+    "order_of",
+    "run_once",
+    "sign_with_ssh_keygen",
+    "stop_without_gateway",
+]
 
 log = logging.getLogger("remit.node")
 HOUSEKEEPING_SECONDS = 1.0
@@ -65,6 +80,7 @@ class Node:
         self.settings = settings
         self.ids = RandomIds()
         self.store: SqliteStore = open_store(home.store, faults=faults)
+        self._point: Faults = faults or nothing
         self.clock = SystemClock(self.store.reads.latest())
         self.names = Pseudonyms(home.key("names.key"))
         self.alerts = Announcer(
@@ -150,6 +166,7 @@ class Node:
             ids=self.ids,
             alerts=self.alerts,
             hints=self.hints,
+            point=self._point,
         )
         self.steward = Steward(
             store=self.store,
@@ -165,6 +182,7 @@ class Node:
             names=self.names,
             hints=self.hints,
             fingerprint_key=key,
+            point=self._point,
         )
         self._assemble_sides(forces)
 
@@ -266,6 +284,11 @@ def _webhook(home: Home, settings: Settings) -> Webhook | None:
         return None
     secret = resolve(settings.webhook_secret, environment=dict(os.environ), base=home.path)
     return Webhook(settings.webhook, secret.encode())
+
+
+def now() -> Instant:
+    """The machine's present, in microseconds since the epoch, for commands that sign or show something."""
+    return SystemClock().now()
 
 
 def open_reads(path: Path) -> Reads:

@@ -130,7 +130,7 @@ def _agents(dice: Dice) -> tuple[str, ...]:
 
 def _selector(dice: Dice, tiers: tuple[str, ...] = (), density: int = 25) -> Selector:
     return Selector(
-        tier=dice.some(tiers, 2) if tiers and dice.chance(40) else (),
+        tier=dice.some(tiers, 2) if tiers and dice.chance(70) else (),
         kind=dice.some(("workstation", "dns", "domain-controller", "account")) if dice.chance(density) else (),
         privileged=dice.chance(30) if dice.chance(density) else None,
         owner=("ANN@example.com",) if dice.chance(density // 3) else (),
@@ -150,14 +150,14 @@ def _ask(dice: Dice) -> Ask:
 
 def _rule(dice: Dice, number: int, tiers: tuple[str, ...]) -> Rule:
     then = dice.one((Decision.AUTO, Decision.AUTO, Decision.AUTO, Decision.AUTO, Decision.APPROVE, Decision.FORBID))
-    broad = then is Decision.AUTO and dice.chance(60)
+    broad = then is Decision.AUTO and dice.chance(35)
     narrow = then is Decision.FORBID
     return Rule(
         id=f"R-{number}",
         then=then,
         agents=("*",) if broad else _agents(dice),
         categories=dice.one((("*",), CATEGORIES)) if broad else _categories(dice),
-        targets=None if broad or (not narrow and dice.chance(40)) else _selector(dice, tiers, 50 if narrow else 30),
+        targets=None if broad or (not narrow and dice.chance(40)) else _selector(dice, tiers, 50 if narrow else 12),
         connectors=dice.some(CONNECTORS, 1) if dice.chance(15) else (),
         tools=dice.some(TOOLS, 2) if dice.chance(15) else (),
         in_mandate=dice.chance(60),
@@ -196,7 +196,7 @@ def _never(dice: Dice, number: int, tiers: tuple[str, ...]) -> Never:
 
 
 def _boundary(dice: Dice) -> Boundary:
-    tiers = ("critical", "ordinary", "other")[: dice.random.randrange(4)]
+    tiers = ("critical", "ordinary", "other")[: dice.one((0, 2, 3))]
     return Boundary(
         name="random",
         version=1,
@@ -216,7 +216,7 @@ def _boundary(dice: Dice) -> Boundary:
             )
             for name in AGENTS[:2]
         ),
-        tiers=tuple(Tier(name=name, where=_selector(dice, density=50)) for name in tiers),
+        tiers=tuple(Tier(name=name, where=_selector(dice, density=40)) for name in tiers),
         rules=tuple(_rule(dice, number, tiers) for number in range(dice.random.randrange(9))),
         quotas=tuple(_quota(dice, number) for number in range(dice.random.randrange(3))),
         nevers=tuple(_never(dice, number, tiers) for number in range(dice.random.randrange(3))),

@@ -1,16 +1,13 @@
 """The gateway's process: a node with its doors open, until a signal.
 
-What lives here: opening the doors in order and closing them. What never may: a second gateway on one home (the node's
+What lives here: opening the doors in order and closing them. What never may: a second gateway on one home (the home's
 lock refuses it).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import logging
-import os
+import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,60 +18,50 @@ from remit.doors.gateway.exchange import Exchange
 from remit.doors.gateway.lines import serve_socket
 from remit.doors.gateway.server import serve_http
 from remit.doors.gateway.settings import GatewaySettings
-from remit.model.words import Scope, StopMode, StopOrder
 from remit.node import Faults, Node
 
-log = logging.getLogger("remit.gateway")
+Ready = Callable[[Node, str], None]
+Address = tuple[str, int]
 
 
-async def serve(home: Path, *, ready: Callable[[str], None], faults: Faults | None = None) -> None:
-    """Run the gateway on this home until SIGTERM or SIGINT. `ready` is called with the URL once all doors are open.
+async def serve(home: Path, *, ready: Ready, listen: Address | None = None, faults: Faults | None = None) -> None:
+    """Run the gateway on this home until SIGTERM or SIGINT; SIGUSR1 stops everything and goes on serving.
 
-    Raises `RemitError` saying what keeps it from starting. SIGUSR1 stops everything.
+    `ready` gets the node and the URL of the agents' door once everything is open. `listen` is instead of what
+    `remit.toml` says. Raises `RemitError` saying what keeps it from starting.
     """
-    node = await Node.start(home, faults=faults)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    node = await Node.start(home, faults=faults)
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, ended.set)
-        loop.add_signal_handler(signal.SIGUSR1, _stop_by_signal, node)
-        commands = Commands(node)
-        control = ControlServer(node.home.control_socket, loop, commands.immediate, commands.dispatch)
-        control.start()
-        try:
-            await _open_to_agents(node, ready, ended)
-        finally:
-            control.close()
+        await _open(node, listen or (node.settings.host, node.settings.port), ready, ended)
     finally:
         await node.close()
 
 
-async def _open_to_agents(node: Node, ready: Callable[[str], None], ended: asyncio.Event) -> None:
-    settings = GatewaySettings(
-        host=node.settings.host, port=node.settings.port, extra_hosts=node.settings.hosts
-    )
+async def _open(node: Node, listen: Address, ready: Ready, ended: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    settings = GatewaySettings(host=listen[0], port=listen[1], extra_hosts=node.settings.hosts)
+    commands = Commands(node)
+    control = ControlServer(node.home.control_socket, loop, commands.immediate, commands.dispatch)
+    loop.add_signal_handler(signal.SIGUSR1, _stop_everything, commands)
     exchange = Exchange(node.agents, settings)
     async with (
-        serve_http(node.agents, settings, exchange=exchange) as port,
         serve_socket(node.settings.agents_socket, node.agents, settings, exchange=exchange),
+        serve_http(node.agents, settings, exchange=exchange) as port,
     ):
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        url = f"http://{host}:{port}{settings.path}"
-        address = node.home.run / "gateway.json"
-        address.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+        commands.url = f"http://{host}:{port}{settings.path}"
+        control.start()
+        gc.freeze()  # what is loaded now stays: the collector need not look at it again during calls
         try:
-            ready(url)
+            ready(node, commands.url)
             await ended.wait()
-            log.info("closing")
         finally:
-            with contextlib.suppress(OSError):
-                address.unlink()
+            control.close()
 
 
-def _stop_by_signal(node: Node) -> None:
-    order = StopOrder(
-        id=node.ids.new("stp"), mode=StopMode.CUT, scope=Scope(), at=node.clock.now(), by="SIGUSR1", reason="signal"
-    )
-    report = node.stop_desk.stop(order)
-    log.warning("stopped by SIGUSR1; severed %d, may still land %d", len(report.severed), len(report.may_still_land))
+def _stop_everything(commands: Commands) -> None:
+    commands.stop({"mode": "cut", "scope": "everything", "reason": "SIGUSR1"}, "a signal")

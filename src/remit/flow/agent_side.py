@@ -78,7 +78,7 @@ class Agents:
             if name in self._own.names:
                 return await self._own.call(run, name, arguments, self.wait, hold)
             tool = self._forces.current.tools.get(name)
-            if tool is None or tool.parked or not may_propose(self._forces.current, run, tool):
+            if tool is None or tool.parked:
                 return await self._own.unknown_tool(run, name, tool)
             return await self._propose(Call(run=run, tool=tool, arguments=arguments), hold, on_progress)
         except Fault as fault:
@@ -168,17 +168,19 @@ def may_propose(force: Force, run: Run, tool: Tool) -> bool:
 
 
 def shown_tools(force: Force, run: Run) -> list[ShownTool]:
-    """The connectors' tools that this run may at least propose, sanitised, by name."""
+    """The connectors' tools that this run may at least propose, sanitised, by name.
+
+    Without `outputSchema`: any call may have to wait, and a handle is not the output that a connector promised.
+    """
     found = []
     for name in sorted(force.tools):
         tool = force.tools[name]
         if tool.parked or not may_propose(force, run, tool):
             continue
         schema = intake.agent_schema(tool.definition, tool.manifest)
-        definition = safe_value({**tool.definition.raw, "inputSchema": schema})
-        found.append(
-            ShownTool(name=name, definition={**definition, "name": name}, consequential=tool.manifest.consequential)
-        )
+        promised = {key: value for key, value in tool.definition.raw.items() if key != "outputSchema"}
+        definition = safe_value({**promised, "inputSchema": schema}) | {"name": name}
+        found.append(ShownTool(name=name, definition=definition, consequential=tool.manifest.consequential))
     return found
 
 

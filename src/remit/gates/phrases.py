@@ -69,10 +69,8 @@ class Span(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """What a phrase points at: its first and last instant, whether that is a moment, and the local day that it is on.
-
-    A time without a day carries no `day`.
-    """
+    """What a phrase points at: its first and last instant, whether that is a moment, and the local day that it is on,
+    where it is on one."""
 
     first: Instant
     last: Instant
@@ -241,7 +239,7 @@ class _Reader:
         return _Place(min(either), max(either), True, day)
 
     def _last_time(self, time: datetime.time) -> _Place:
-        """That time today, or yesterday where today's has not come yet. It names no day."""
+        """That time today, or yesterday where today's has not come yet."""
         today = self._at(self._today, time)
         if today.first > self._now:
             today = self._at(self._today - datetime.timedelta(days=1), time)

@@ -1,6 +1,6 @@
 """The stop: which latched order, if any, refuses a piece of work.
 
-What lives here: reading the latch as a pure value. What never may: placing it, cutting, files (see `remit.flow.stopping`).
+What lives here: reading the latch as a pure value. What never may: placing it, cutting, files (`remit.flow.stopping`).
 
 Rules (all of them; there is no other way past a latch):
 - `cut` and `drain` refuse everything new in their scope, reads included; `hold` refuses what is not a read.

@@ -28,6 +28,19 @@ class NoGateway(Exception):
     """No gateway answers on this home's control socket."""
 
 
+def add_common(parser: argparse.ArgumentParser, **default: Any) -> None:
+    """The options that every command has."""
+    parser.add_argument("--home", help="the home folder (default: $REMIT_HOME, else ~/.remit)", **default)
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON", **default)
+
+
+def add_command(commands: Any, name: str, says: str) -> argparse.ArgumentParser:
+    """A command of a command (`remit run open`), which takes the common options behind its name as well."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=says, description=says)
+    add_common(parser, default=argparse.SUPPRESS)
+    return parser
+
+
 def home_path(arguments: argparse.Namespace) -> Path:
     """The home that the command is about."""
     named = arguments.home or os.environ.get("REMIT_HOME")

@@ -14,6 +14,8 @@ import json
 import sys
 from typing import NoReturn, Protocol
 
+from remit.doors.cli.answering import add_common
+
 GROUPS: dict[str, dict[str, str]] = {
     "set up": {
         "init": "make a home folder",
@@ -83,8 +85,7 @@ def main(words: list[str] | None = None) -> int:
         return _unknown(given[0])
     module = importlib.import_module(f"remit.doors.cli.{given[0]}")
     parser = Parser(prog=f"remit {given[0]}", description=COMMANDS[given[0]])
-    parser.add_argument("--home", help="the home folder (default: $REMIT_HOME, else ~/.remit)")
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    add_common(parser)
     module.add_arguments(parser)
     return _guarded(module, parser.parse_args(given[1:]))
 

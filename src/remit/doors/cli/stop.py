@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 from pathlib import Path
 from typing import Any
 
-from remit.doors.cli.answering import NoGateway, ask, home_path, show
+from remit.doors.cli.answering import Answered, NoGateway, ask, home_path, show
 
+FAULT = 3
 SCOPES = ("agent", "run", "connector", "category", "target")
 
 
@@ -32,9 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
     name = getattr(arguments, kind) if kind != "everything" else ""
     params = {"mode": arguments.mode, "scope": kind, "name": name, "reason": arguments.reason}
     try:
-        result = ask(home, "stop", params, seconds=10.0)
+        result = ask(home, "stop", params, seconds=5.0)
     except NoGateway:
         result = _latch_alone(home, params)
+    except Answered as answered:
+        if answered.code != FAULT:
+            raise
+        return _by_file(home, answered)
     show(arguments, result, told(result))
     return 0
 
@@ -43,6 +49,8 @@ def told(result: dict[str, Any]) -> str:
     """What the stop did, for the person who stopped."""
     scope = result["scope"] + (f" {result['name']}" if result["name"] else "")
     lines = [f"STOPPED ({result['mode']}): {scope}    stop {result['stop']}"]
+    if result.get("note"):
+        lines.append(f"WARNING: {result['note']}; the stop holds all the same. Did you mean another name?")
     if not result["gateway"]:
         lines.append("no gateway runs on this home; the latch holds when one starts")
         return "\n".join(lines)
@@ -65,6 +73,15 @@ def told(result: dict[str, Any]) -> str:
         lines.append("hint: put a file named STOP into the home folder as well")
     lines.append("nothing new starts in this scope until `remit resume`")
     return "\n".join(lines)
+
+
+def _by_file(home: Path, answered: Answered) -> int:
+    """The gateway did not answer: leave the file that stops it, whatever it is doing."""
+    (home / "STOP").touch(mode=0o600)
+    sys.stderr.write(
+        f"{answered.message}\nhint: the file `STOP` was put into {home}: it stops EVERYTHING while it is there\n"
+    )
+    return FAULT
 
 
 def _latch_alone(home: Path, params: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,12 @@ request (the socket's mode keeps other users out), or an effect that can widen w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from remit.doors.control import deciding, looking, signed
 from remit.doors.control.side import NodeSide
@@ -21,7 +23,8 @@ from remit.flow.stop_desk import StopReport
 from remit.model.canonical import encode
 from remit.model.display import shown
 from remit.model.errors import Misuse
-from remit.model.words import Json, Payload, Scope, ScopeKind, StopMode, StopOrder
+from remit.model.words import Json, Payload, Scope, ScopeKind, StopOrder
+from remit.node import order_of
 
 Answer = dict[str, Json]
 T = TypeVar("T")
@@ -36,6 +39,7 @@ class Commands:
     def __init__(self, node: NodeSide, *, url: str = "", patience: float = PATIENCE) -> None:
         self._node = node
         self._patience = patience
+        self._changing = asyncio.Lock()
         self.url = url  # where agents reach the gateway over HTTP; set by whoever opens that door
         self.immediate: dict[str, Callable[[Answer, str], Answer]] = {"stop": self.stop}
         self._open: dict[str, Callable[[Answer, str], Awaitable[Answer]]] = {
@@ -81,21 +85,9 @@ class Commands:
         return {**told(self._node.stop_desk.stop(order)), "note": note}
 
     def _order(self, params: Answer, user: str) -> tuple[StopOrder, str]:
-        mode = _choice(StopMode, params.get("mode", StopMode.CUT), "mode")
-        kind = _choice(ScopeKind, params.get("scope", ScopeKind.EVERYTHING), "scope")
-        name = _text(params, "name", "") if kind is not ScopeKind.EVERYTHING else ""
-        if kind is not ScopeKind.EVERYTHING and not name:
-            raise Misuse(f"a stop of one {kind} needs its name", hint="`remit stop` alone stops everything")
-        name, note = self._scope_name(kind, name)
-        order = StopOrder(
-            id=self._node.ids.new("stp"),
-            mode=mode,
-            scope=Scope(kind, name),
-            at=self._node.clock.now(),
-            by=user,
-            reason=_text(params, "reason", "")[:500],
-        )
-        return order, note
+        given = order_of(params, user, self._node.ids.new("stp"), self._node.clock.now())
+        name, note = self._scope_name(given.scope.kind, given.scope.name)
+        return replace(given, scope=Scope(given.scope.kind, name)), note
 
     def _scope_name(self, kind: ScopeKind, name: str) -> tuple[str, str]:
         """The name as actions carry it, and a word of warning where nothing has that name."""
@@ -195,13 +187,21 @@ class Commands:
         return {"lifted": [_lifted(order) for order in lifted], "left": left, "by": command.person.id}
 
     async def _forgive_clock(self, command: Command) -> Answer:
+        """A human has looked at this machine's clock: forget the jump, and lift the hold that it brought."""
         why = self._node.clock.jumped()
-        await self._node.store.commit(lambda tx: tx.append(command.record))
-        self._node.clock.forgive()
-        return {"was": why, "by": command.person.id}
+        orders = self._node.stops.current.orders
+        held = frozenset(each.id for each in orders if each.automatic and each.scope.kind is ScopeKind.EVERYTHING)
+        lifted: tuple[StopOrder, ...] = ()
+        if held:
+            lifted = await self._node.stop_desk.resume(held, command.person.id, why, command.record)
+        else:
+            await self._node.store.commit(lambda tx: tx.append(command.record))
+            self._node.clock.forgive()
+        return {"was": why, "by": command.person.id, "lifted": [_lifted(order) for order in lifted]}
 
     async def _reload(self, command: Command) -> Answer:
-        force = await self._node.reload(command.record)
+        async with self._changing:
+            force = await self._node.reload(command.record)
         return msgspec.to_builtins(self._node.reloading.report(force))  # type: ignore[no-any-return]
 
     async def _accept_tools(self, command: Command) -> Answer:
@@ -210,7 +210,8 @@ class Commands:
         if not all(isinstance(digest, str) for digest in tools.values()):
             raise Misuse("`tools` must name a digest for each tool")
         definitions = looking.offered(self._node.forces.current, connector, tools.values())
-        lock = await self._node.reloading.accept_tools(connector, tools, command.record)
+        async with self._changing:
+            lock = await self._node.reloading.accept_tools(connector, tools, command.record)
         payloads = [
             Payload(
                 id=looking.definition_id(each.digest),
@@ -232,7 +233,8 @@ class Commands:
 
     async def _accept_inventory(self, command: Command) -> Answer:
         digest = _text(command.parameters, "digest")
-        await self._node.reloading.accept_inventory(digest, command.record)
+        async with self._changing:
+            await self._node.reloading.accept_inventory(digest, command.record)
         return {"digest": digest, "targets": len(self._node.forces.current.inventory)}
 
 
@@ -279,11 +281,3 @@ def _text(params: Answer, name: str, default: str = _MISSING) -> str:
     if not value and default is _MISSING:
         raise Misuse(f"the command needs `{name}`")
     return value
-
-
-def _choice(options: Any, value: Json, name: str) -> Any:
-    try:
-        return options(value)
-    except ValueError:
-        known = ", ".join(f"`{each}`" for each in options)
-        raise Misuse(f"`{name}` is {shown(value)}, expected one of {known}") from None

@@ -5,7 +5,7 @@ What lives here: turning facts into answers. The functions that take `Reads` wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
@@ -20,7 +20,7 @@ from remit.gates.boundary.load import load
 from remit.gates.stop import Latch
 from remit.model.canonical import sha256_hex
 from remit.model.targets import InventoryChange, compare_inventories, load_inventory
-from remit.model.words import Action, CredentialClass, Definition, Instant, Json, Run, State
+from remit.model.words import Action, Definition, Instant, Json, Run, State
 
 MOST = 100_000
 
@@ -215,8 +215,3 @@ def inventory(reads: Reads, data: bytes) -> dict[str, Json]:
         "tightening": list(change.tightening),
         "loosening": list(change.loosening),
     }
-
-
-def standing_secrets(connectors_by_name: Mapping[str, CredentialClass]) -> list[str]:
-    """The connectors that act with a standing secret."""
-    return sorted(name for name, kind in connectors_by_name.items() if kind is CredentialClass.STATIC)

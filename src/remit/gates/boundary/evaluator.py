@@ -246,7 +246,8 @@ class Evaluator:
             forbid[clause.id] = clause
         if request.at < self.boundary.not_before:
             forbid[_NOT_YET.id] = _NOT_YET
-        if request.at >= self.boundary.not_after:
+        if request.at >= self.boundary.not_after and not bucket.own:
+            # Remit's own reads then only ever check what a human approved, or answer what a human asked.
             approve[_EXPIRY.id] = _EXPIRY
         if bucket.review_ends is not None and request.at >= bucket.review_ends:
             approve[_REVIEW.id] = _REVIEW

@@ -1,0 +1,63 @@
+"""`remit resume`: lift a stop, by a person on the roster and with a reason."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from remit.doors.cli import signing
+from remit.doors.cli.answering import home_path, show
+from remit.doors.cli.calling import identity, latch
+from remit.doors.cli.tables import several
+from remit.doors.control.signed import ROLES
+from remit.model.errors import Misuse, Refusal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which stop, and why it is safe to go on."""
+    parser.add_argument("stop", nargs="*", metavar="STOP", help="which ones (default: the only one in force)")
+    parser.add_argument("--all", action="store_true", help="every stop in force")
+    parser.add_argument("--clock", action="store_true", help="this machine's clock was looked at: lift its hold")
+    parser.add_argument("--reason", required=True, help="why it is safe to go on, for the record")
+    signing.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sign, lift, and say what is still in force."""
+    home = home_path(arguments)
+    identity(home)
+    signer = signing.signer(arguments, home, ROLES["resume"])
+    if arguments.clock:
+        answer = signing.signed(signer, home, "clock", {})
+        was = answer["was"] or "it had not jumped"
+        show(arguments, answer, f"the clock counts again, by {answer['by']} ({was})")
+        return 0
+    in_force = [order.id for order in latch(home).orders]
+    ids = _chosen(arguments, in_force)
+    answer = signing.signed(signer, home, "resume", {"stops": ids, "reason": arguments.reason})
+    show(arguments, answer, told(answer))
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace, in_force: list[str]) -> list[str]:
+    if arguments.stop:
+        return list(arguments.stop)
+    if not in_force:
+        raise Refusal("nothing is stopped", hint="`remit status` tells what goes on")
+    if len(in_force) > 1 and not arguments.all:
+        raise Misuse(
+            f"{len(in_force)} stops are in force: {several(in_force, most=10)}",
+            hint="name those to lift, or give `--all`; `remit status` tells what each one is",
+        )
+    return in_force
+
+
+def told(answer: dict[str, Any]) -> str:
+    """What was lifted, and what was not."""
+    lines = [
+        f"RESUMED by {answer['by']}: {order['mode']}, {order['scope']} (placed by {order['by']} at {order['at']})"
+        for order in answer["lifted"]
+    ]
+    lines.append(f"still in force: {', '.join(answer['left'])}" if answer["left"] else "nothing is stopped any more")
+    lines.append("what the stop voided stays void: agents propose anew what still matters")
+    return "\n".join(lines)
