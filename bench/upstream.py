@@ -7,7 +7,6 @@ change), and `hang`, which never answers.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import sys
@@ -88,11 +87,12 @@ async def _send(send: Send, status: int, body: bytes) -> None:
 
 def _serve_http() -> None:
     import uvicorn
+    import uvloop
 
     listener = socket.create_server(("127.0.0.1", 0))
     print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"}), flush=True)
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, http="httptools", loop="uvloop")
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, http="httptools")
+    uvloop.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
 def _serve_stdio() -> None:

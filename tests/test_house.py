@@ -69,9 +69,7 @@ def files() -> Iterator[tuple[str, str]]:
         place = path.relative_to(REPOSITORY)
         hidden = [part for part in place.parts if part.startswith(".") and part != ".ci"]
         ours = (
-            not hidden
-            and GENERATED.isdisjoint(place.parts)
-            and not any(p.endswith(".egg-info") for p in place.parts)
+            not hidden and GENERATED.isdisjoint(place.parts) and not any(p.endswith(".egg-info") for p in place.parts)
         )
         if ours and path.is_file() and path.suffix in TEXT_SUFFIXES and place.as_posix() != LICENCE:
             yield place.as_posix(), path.read_text(encoding="utf-8")
@@ -131,9 +129,7 @@ def test_no_file_holds_unfinished_work() -> None:
 
 def test_every_locked_package_has_hashes() -> None:
     for lock in sorted((REPOSITORY / "requirements").glob("*.lock")):
-        pinned = re.findall(
-            r"^([\w.-]+)==[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", lock.read_text("utf-8"), re.M
-        )
+        pinned = re.findall(r"^([\w.-]+)==[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", lock.read_text("utf-8"), re.M)
         named = re.findall(r"^([\w.-]+)", lock.read_text("utf-8"), re.M)
         assert pinned, lock.name
         assert pinned == named, lock.name
@@ -175,6 +171,4 @@ def test_a_long_module_is_accepted_only_with_its_reason() -> None:
     body = "x = 1\n" * (LONGEST_MODULE + 1)
     assert too_long_without_reason(body)
     assert too_long_without_reason('"""A table."""\n' + body)
-    assert not too_long_without_reason(
-        '"""A table.\n\nLong because: one table of one standard.\n"""\n' + body
-    )
+    assert not too_long_without_reason('"""A table.\n\nLong because: one table of one standard.\n"""\n' + body)

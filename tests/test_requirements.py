@@ -61,9 +61,7 @@ def promises_in(source: str) -> tuple[set[str], list[str]]:
                 wrong.append(f'line {node.lineno}: a promise is named by texts, `promise("P4")`')
             if not excused:
                 shown.update(argument for argument in arguments if argument)
-    wrong.extend(
-        f"line {stray.lineno}: a promise marks something that is not a test" for stray in strays(tree, read)
-    )
+    wrong.extend(f"line {stray.lineno}: a promise marks something that is not a test" for stray in strays(tree, read))
     return shown, wrong
 
 

@@ -42,9 +42,7 @@ READS_LSASS_BY_TRADE = frozenset(
 )
 SHELLS = frozenset(["bash", "sh", "dash", "zsh", "cmd.exe", "powershell.exe", "pwsh.exe"])
 DUMP = re.compile(r"comsvcs(\.dll)?\W.*(minidump|#\+?24)|procdump\S*\s.*lsass|sekurlsa::", re.IGNORECASE)
-REGISTRY_SECRETS = re.compile(
-    r"\breg(\.exe)?\W+(save|export)\s+\"?(hklm|hkey_local_machine)\\(sam|security)\b", re.I
-)
+REGISTRY_SECRETS = re.compile(r"\breg(\.exe)?\W+(save|export)\s+\"?(hklm|hkey_local_machine)\\(sam|security)\b", re.I)
 KNOWN_TOOL = re.compile(r"mimikatz|gentilkiwi|rubeus|lazagne|lsadump::", re.IGNORECASE)
 ENCODED = re.compile(r"powershell(\.exe)?\"?\s.*-e(nc|ncodedcommand)?\s+[A-Za-z0-9+/=]{20,}", re.IGNORECASE)
 JNDI = re.compile(r"\$\{\s*(jndi|\$\{(lower|upper|::-))", re.IGNORECASE)

@@ -150,8 +150,7 @@ def _host(name: str, events: list[Event], own: dict[str, str]) -> Host:
 
 def _kind(name: str, events: list[Event]) -> str:
     controls = any(
-        event.event_id in WRITTEN_BY_CONTROLLERS or event.get("ShareName").endswith("SYSVOL")
-        for event in events
+        event.event_id in WRITTEN_BY_CONTROLLERS or event.get("ShareName").endswith("SYSVOL") for event in events
     )
     if controls or CONTROLLER_NAME.search(name):
         return "domain-controller"
@@ -189,8 +188,7 @@ def _accounts(events: list[Event]) -> tuple[Account, ...]:
         for name, answer in _privilege(event):
             privileged[name] = privileged.get(name, False) or answer
     return tuple(
-        Account(name, _own_id("acc-", name), privileged.get(name), tuple(sorted(domains[name])))
-        for name in names
+        Account(name, _own_id("acc-", name), privileged.get(name), tuple(sorted(domains[name]))) for name in names
     )
 
 

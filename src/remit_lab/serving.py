@@ -111,9 +111,7 @@ class Connector:
         self._warrants = warrants
         self._clock = clock
         self._tools = {tool.name: tool for tool in kind.tools}
-        self._validators = {
-            tool.name: jsonschema_rs.Draft202012Validator(tool.input_schema) for tool in kind.tools
-        }
+        self._validators = {tool.name: jsonschema_rs.Draft202012Validator(tool.input_schema) for tool in kind.tools}
 
     def server(self) -> Server[Any]:
         """Return an MCP server for this connector, ready for any transport."""
@@ -227,9 +225,7 @@ def _call(tool: Tool, arguments: Json, warrant: Warrant | None) -> Call:
     return Call(tool.name, arguments, warrant.jti, warrant.subject)
 
 
-def _answer(
-    answer: Json, *, text: str | None = None, is_error: bool = False, flood: int = 0
-) -> types.CallToolResult:
+def _answer(answer: Json, *, text: str | None = None, is_error: bool = False, flood: int = 0) -> types.CallToolResult:
     import mcp_types as types
 
     shown = json.dumps(answer, ensure_ascii=False) if text is None else text
@@ -246,9 +242,7 @@ def parser(kind: str) -> argparse.ArgumentParser:
     options.add_argument("--estate", type=Path, metavar="FILE", help="the estate (default: DIR/estate.json)")
     options.add_argument("--telemetry", type=Path, action="append", default=[], metavar="FILE")
     options.add_argument("--inject", metavar="TEXT", help="one event that an attacker wrote, with this text")
-    options.add_argument(
-        "--name", default=os.environ.get("REMIT_CONNECTOR") or kind, help="the connector's name"
-    )
+    options.add_argument("--name", default=os.environ.get("REMIT_CONNECTOR") or kind, help="the connector's name")
     options.add_argument(
         "--warrant-key", type=Path, default=os.environ.get("REMIT_WARRANT_KEY") or None, metavar="FILE"
     )

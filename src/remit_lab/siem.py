@@ -108,9 +108,7 @@ def injected(text: str, events: list[Event], alerts: tuple[Alert, ...]) -> Event
     account = alerts[0].account if alerts else ""
     when = alerts[0].first_seen if alerts else (events[-1].time if events else "")
     record: Json = {
-        "Hostname": next(
-            (event.get(*telemetry.HOST_FIELDS) for event in events if event.host == device), device
-        ),
+        "Hostname": next((event.get(*telemetry.HOST_FIELDS) for event in events if event.host == device), device),
         "EventID": 1000,
         "Channel": "Application",
         "SourceName": "EventCreate",
@@ -187,9 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve the event search; return the exit status."""
     options: argparse.Namespace = parser("siem").parse_args(arguments)
     found, known = search(options.telemetry, options.inject)
-    connector = open_connector(
-        kind(found), options.state, lambda: known, name=options.name, key=options.warrant_key
-    )
+    connector = open_connector(kind(found), options.state, lambda: known, name=options.name, key=options.warrant_key)
     return serve(connector, options.http)
 
 

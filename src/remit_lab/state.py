@@ -106,9 +106,7 @@ class State:
         """Record a call that changed nothing: a read, or one that was refused and why."""
         more = {} if reason is None else {"reason": reason}
         with files.locked(self._lock):
-            files.append(
-                self._audit, json.dumps(call.entry(outcome, **more), ensure_ascii=False), durable=False
-            )
+            files.append(self._audit, json.dumps(call.entry(outcome, **more), ensure_ascii=False), durable=False)
 
     def audit(self) -> list[Json]:
         """Return every recorded call, oldest first."""

@@ -26,9 +26,7 @@ TIME_FIELDS = ("@timestamp", "TimeCreated", "EventTime", "TimeGenerated", "event
 ACTOR_FIELDS = ("SubjectUserName", "User", "SourceUser", "userName")
 ACCOUNT_FIELDS = (*ACTOR_FIELDS, "TargetUserName")
 CONTAINERS = ("winlog", "event_data", "EventData", "Event", "System", "userIdentity")
-NOISE = frozenset(
-    ("Message", "SyslogMessage", "tags", "@version", "Keywords", "Version", "port", "CallTrace")
-)
+NOISE = frozenset(("Message", "SyslogMessage", "tags", "@version", "Keywords", "Version", "port", "CallTrace"))
 BUILT_IN = frozenset(
     (
         "system",
@@ -209,9 +207,7 @@ def _actor(fields: dict[str, str], message: str) -> str:
     for field in ACTOR_FIELDS:
         if name := account_name(fields.get(field, "")):
             return name
-    if fields.get("SubjectUserName", "-") in ("", "-") and (
-        name := account_name(fields.get("TargetUserName", ""))
-    ):
+    if fields.get("SubjectUserName", "-") in ("", "-") and (name := account_name(fields.get("TargetUserName", ""))):
         return name
     subject = SUBJECT_IN_MESSAGE.search(message)
     return account_name(subject[1]) if subject else ""

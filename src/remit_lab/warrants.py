@@ -92,9 +92,7 @@ class WarrantCheck:
         Raises WarrantRefused when the token does not permit exactly this call at this moment.
         """
         if token is None:
-            raise WarrantRefused(
-                "missing", f"no warrant came with the call: expected one in _meta `{META_KEY}`"
-            )
+            raise WarrantRefused("missing", f"no warrant came with the call: expected one in _meta `{META_KEY}`")
         claims = self._verified(token)
         jti, subject = _named(claims, "jti"), _named(claims, "sub")
         try:
@@ -114,9 +112,7 @@ class WarrantCheck:
         for member, value in expected.items():
             if header.get(member) != value:
                 found = header.get(member)
-                raise WarrantRefused(
-                    "malformed", f"the warrant's `{member}` is `{found}`: expected `{value}`"
-                )
+                raise WarrantRefused("malformed", f"the warrant's `{member}` is `{found}`: expected `{value}`")
         if header.get("kid") != self._kid or "crit" in header:
             raise WarrantRefused("signature", "the warrant is signed with another key than this connector's")
         try:
@@ -135,9 +131,7 @@ class WarrantCheck:
             says = f"the warrant is for connector `{detail.get('connector')}`: this is `{self._connector}`"
             raise WarrantRefused("audience", says)
         if detail.get("tool") != tool:
-            raise WarrantRefused(
-                "tool", f"the warrant is for tool `{detail.get('tool')}`: called was `{tool}`"
-            )
+            raise WarrantRefused("tool", f"the warrant is for tool `{detail.get('tool')}`: called was `{tool}`")
         try:
             digest = arguments_digest(arguments)
         except ValueError as error:
@@ -150,9 +144,7 @@ class WarrantCheck:
             entries, self._read_to = files.lines_after(self._burned, self._read_to)
             self._used.update(str(entry.get("jti")) for entry in entries)
             if jti in self._used:
-                raise WarrantRefused(
-                    "used", f"the warrant `{jti}` has already been used: it is good for one call"
-                )
+                raise WarrantRefused("used", f"the warrant `{jti}` has already been used: it is good for one call")
             files.append(self._burned, json.dumps({"jti": jti, "exp": expires}), durable=True)
 
 
@@ -165,9 +157,7 @@ def _check_time(claims: Json, now: float) -> None:
         moments[name] = value
     if moments["exp"] - moments["iat"] > LONGEST_LIFE or moments["exp"] - moments["nbf"] > LONGEST_LIFE:
         life = moments["exp"] - min(moments["iat"], moments["nbf"])
-        raise WarrantRefused(
-            "too_long", f"the warrant lives {life:g} s: at most {LONGEST_LIFE} s are accepted"
-        )
+        raise WarrantRefused("too_long", f"the warrant lives {life:g} s: at most {LONGEST_LIFE} s are accepted")
     if now < moments["nbf"] or now < moments["iat"]:
         raise WarrantRefused("not_yet_valid", "the warrant is not yet valid")
     if now >= moments["exp"]:
@@ -177,9 +167,7 @@ def _check_time(claims: Json, now: float) -> None:
 def _detail(claims: Json) -> Json:
     details = claims.get("authorization_details")
     if not isinstance(details, list) or len(details) != 1 or not isinstance(details[0], dict):
-        raise WarrantRefused(
-            "malformed", "the warrant should have exactly one member in `authorization_details`"
-        )
+        raise WarrantRefused("malformed", "the warrant should have exactly one member in `authorization_details`")
     detail: Json = details[0]
     if detail.get("type") != "remit_action":
         says = f"the warrant's detail has type `{detail.get('type')}`: expected `remit_action`"

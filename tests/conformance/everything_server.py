@@ -115,9 +115,7 @@ async def reconnection(context: Context, _arguments: Json) -> Content:
 
 async def sampling(context: Context, arguments: Json) -> Content:
     prompt = types.SamplingMessage(role="user", content=text(str(arguments["prompt"])))
-    answer = await context.session.create_message(
-        [prompt], max_tokens=100, related_request_id=context.request_id
-    )
+    answer = await context.session.create_message([prompt], max_tokens=100, related_request_id=context.request_id)
     return [text(f"LLM response: {getattr(answer.content, 'text', '')}")]
 
 
@@ -199,14 +197,10 @@ TOOLS: dict[str, tuple[Json, Callable[[Context, Json], Awaitable[Content]]]] = {
 }
 
 
-async def list_tools(
-    _context: Context, _params: types.PaginatedRequestParams | None
-) -> types.ListToolsResult:
+async def list_tools(_context: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
     return types.ListToolsResult(
         tools=[
-            types.Tool(
-                name=name, description=f"Answers the conformance suite's `{name}`.", input_schema=schema
-            )
+            types.Tool(name=name, description=f"Answers the conformance suite's `{name}`.", input_schema=schema)
             for name, (schema, _) in TOOLS.items()
         ]
     )
@@ -222,14 +216,10 @@ async def call_tool(context: Context, params: types.CallToolRequestParams) -> ty
         return types.CallToolResult(content=[text(str(failed))], is_error=True)
 
 
-async def list_resources(
-    _context: Context, _params: types.PaginatedRequestParams | None
-) -> types.ListResourcesResult:
+async def list_resources(_context: Context, _params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
     named = {"static-text": "text/plain", "static-binary": "image/png", "watched-resource": "text/plain"}
     return types.ListResourcesResult(
-        resources=[
-            types.Resource(uri=f"test://{name}", name=name, mime_type=kind) for name, kind in named.items()
-        ]
+        resources=[types.Resource(uri=f"test://{name}", name=name, mime_type=kind) for name, kind in named.items()]
     )
 
 
@@ -242,9 +232,7 @@ async def list_templates(
     return types.ListResourceTemplatesResult(resource_templates=[template])
 
 
-async def read_resource(
-    _context: Context, params: types.ReadResourceRequestParams
-) -> types.ReadResourceResult:
+async def read_resource(_context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
     uri = str(params.uri)
     contents: types.TextResourceContents | types.BlobResourceContents
     if uri == "test://static-binary":
@@ -275,14 +263,10 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 }
 
 
-async def list_prompts(
-    _context: Context, _params: types.PaginatedRequestParams | None
-) -> types.ListPromptsResult:
+async def list_prompts(_context: Context, _params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
     def prompt(name: str, arguments: tuple[str, ...]) -> types.Prompt:
         wanted = [types.PromptArgument(name=argument, required=True) for argument in arguments]
-        return types.Prompt(
-            name=name, description=f"Answers the conformance suite's `{name}`.", arguments=wanted
-        )
+        return types.Prompt(name=name, description=f"Answers the conformance suite's `{name}`.", arguments=wanted)
 
     return types.ListPromptsResult(prompts=[prompt(name, arguments) for name, arguments in PROMPTS.items()])
 

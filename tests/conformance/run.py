@@ -1,6 +1,7 @@
 """Runs the official MCP conformance suite and compares what failed with the known gaps.
 
     python -m tests.conformance.run --direct        the upstream alone: the baseline, where nothing may fail
+    python -m tests.conformance.run                 a gateway of its own with the upstream behind it
     python -m tests.conformance.run --gateway URL   a running gateway with the upstream behind it;
                                                     the run's token is read from REMIT_TOKEN
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from yarl import URL
 
 from tests.conformance.front import front
+from tests.conformance.gateway import gateway
 
 HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parents[1] / ".cache" / "conformance" / "node_modules"
@@ -75,9 +77,7 @@ async def outcomes_against(url: URL) -> Outcomes:
 def complaints(known: set[str], outcomes: Outcomes, gaps: Mapping[str, str]) -> list[str]:
     """Everything that makes the run fail: surprises in either direction, and what did not run."""
     found = [f"`{name}` did not run" for name in sorted(known - outcomes.keys())]
-    found += [
-        f"`{name}` is a known gap, but no scenario of the suite" for name in sorted(gaps.keys() - known)
-    ]
+    found += [f"`{name}` is a known gap, but no scenario of the suite" for name in sorted(gaps.keys() - known)]
     for name, failures in sorted(outcomes.items()):
         if failures and name not in gaps:
             found.append(f"`{name}` failed: " + "; ".join(failures))
@@ -121,16 +121,24 @@ async def upstream() -> AsyncIterator[URL]:
         await process.wait()
 
 
-async def run(gateway: URL | None) -> int:
+async def through(url: URL, token: str) -> Outcomes:
+    async with front(url, token) as fronted:
+        return await outcomes_against(fronted)
+
+
+async def run(running: URL | None, *, direct: bool) -> int:
     known = await scenarios()
-    if gateway is None:
-        gaps: dict[str, str] = {}
+    gaps: dict[str, str] = {}
+    if direct:
         async with upstream() as url:
             outcomes = await outcomes_against(url)
     else:
         gaps = tomllib.loads((HERE / "known_gaps.toml").read_text(encoding="utf-8"))["gaps"]
-        async with front(gateway, os.environ["REMIT_TOKEN"]) as url:
-            outcomes = await outcomes_against(url)
+        if running is not None:
+            outcomes = await through(running, os.environ["REMIT_TOKEN"])
+        else:
+            async with gateway() as (url, token):
+                outcomes = await through(url, token)
     for name, failures in outcomes.items():
         print(f"{'fails ' if failures else 'passes'} {name}" + (f"  ({gaps[name]})" if name in gaps else ""))
     found = complaints(known, outcomes, gaps)
@@ -142,22 +150,18 @@ async def run(gateway: URL | None) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.conformance.run", description="the official MCP suite"
-    )
-    aim = parser.add_mutually_exclusive_group(required=True)
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance.run", description="the official MCP suite")
+    aim = parser.add_mutually_exclusive_group()
     aim.add_argument("--direct", action="store_true", help="the upstream alone")
-    aim.add_argument(
-        "--gateway", type=URL, metavar="URL", help="a running gateway; the token is in REMIT_TOKEN"
-    )
-    gateway: URL | None = parser.parse_args().gateway
+    aim.add_argument("--gateway", type=URL, metavar="URL", help="a running gateway; the token is in REMIT_TOKEN")
+    given = parser.parse_args()
     if not (NODE.exists() and SUITE.exists()):
         print("error: the conformance suite is not installed\nhint: make conformance", file=sys.stderr)
         return 1
-    if gateway is not None and not os.environ.get("REMIT_TOKEN"):
+    if given.gateway is not None and not os.environ.get("REMIT_TOKEN"):
         print("error: REMIT_TOKEN is not set\nhint: open a run and put its token there", file=sys.stderr)
         return 1
-    return asyncio.run(run(gateway))
+    return asyncio.run(run(given.gateway, direct=given.direct))
 
 
 if __name__ == "__main__":

@@ -34,9 +34,7 @@ def test_surprises_in_both_directions_fail_the_run(
 def test_only_the_fronts_own_authority_is_replaced() -> None:
     own, gateway = "127.0.0.1:1", "127.0.0.1:2"
     ours = forwarded(CIMultiDict({"Host": own, "Origin": f"http://{own}"}), own, gateway, "t")
-    foreign = forwarded(
-        CIMultiDict({"host": "evil.example", "Origin": "http://evil.example"}), own, gateway, "t"
-    )
+    foreign = forwarded(CIMultiDict({"host": "evil.example", "Origin": "http://evil.example"}), own, gateway, "t")
     assert dict(ours) == {"Host": gateway, "Origin": f"http://{gateway}", "Authorization": "Bearer t"}
     assert dict(foreign) == {
         "host": "evil.example",

@@ -22,6 +22,7 @@ ROLES = {
     "ann": ("approver",),
     "bob": ("on-call", "approver"),
     "oz": ("orchestrator", "approver"),
+    "cyd": ("approver",),
     "eve": ("auditor",),
 }
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"\0")) for name in (*ROLES, "mallory")}

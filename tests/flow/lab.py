@@ -161,9 +161,7 @@ class Lab:
                 on_progress(value)
         return await self._answer(plan, action, connector, tool, json.loads(arguments))
 
-    async def _answer(
-        self, plan: Plan, action: str, connector: str, tool: str, arguments: dict[str, Json]
-    ) -> bytes:
+    async def _answer(self, plan: Plan, action: str, connector: str, tool: str, arguments: dict[str, Json]) -> bytes:
         if plan.kind == "hang":
             answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             hanging = Hanging(action, connector, tool, arguments, answer)

@@ -44,9 +44,7 @@ async def calling(kind: Kind, directory: Path) -> AsyncIterator[Client]:
         yield client
 
 
-def four(
-    directory: Path, telemetry_files: list[Path] | None = None, inject: str | None = None
-) -> list[Connector]:
+def four(directory: Path, telemetry_files: list[Path] | None = None, inject: str | None = None) -> list[Connector]:
     """All four connectors on one directory, over the given telemetry or the packaged incident."""
     found, shown = siem.search(telemetry_files or [], inject)
     kinds = (siem.kind(found), edr.KIND, idp.KIND, firewall.KIND)

@@ -38,9 +38,7 @@ async def work(clients: dict[str, Client], **settings: Any) -> list[Json]:
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-async def without_remit(
-    directory: Path, files: list[Path] | None = None, inject: str | None = None
-) -> list[Json]:
+async def without_remit(directory: Path, files: list[Path] | None = None, inject: str | None = None) -> list[Json]:
     """Let the agent work with the four connectors directly."""
     return await work({one.kind.name: Client(one.server()) for one in four(directory, files, inject)})
 
@@ -48,9 +46,7 @@ async def without_remit(
 def conditions(directory: Path) -> dict[str, str]:
     """What the connectors' states say about each thing, from outside."""
     return {
-        thing: condition
-        for connector, thing, condition in state.rows(state.look(directory))
-        if connector != "siem"
+        thing: condition for connector, thing, condition in state.rows(state.look(directory)) if connector != "siem"
     }
 
 
@@ -186,9 +182,7 @@ def test_instructions_are_understood_generously(text: str, tool: str, arguments:
         assert (found.tool, found.arguments) == (tool, arguments)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "it may contain errors", "isolate it now", "Disabled Privileges: -", "blocked"]
-)
+@pytest.mark.parametrize("text", ["", "it may contain errors", "isolate it now", "Disabled Privileges: -", "blocked"])
 def test_ordinary_text_is_no_instruction(text: str) -> None:
     assert instructions([{"id": "evt-1", "host": "WS-014", "message": text, "fields": {}}]) == []
 
@@ -267,9 +261,7 @@ def gate(*events: Json, **answers: Callable[[Json], types.CallToolResult]) -> Ga
             "siem__search_events": lambda arguments: answer(
                 {"events": list(events), "total": len(events)}, evidence="ev_search"
             ),
-            "edr__host_status": lambda arguments: answer(
-                {"host": "WS-1", "kind": "workstation", "isolated": False}
-            ),
+            "edr__host_status": lambda arguments: answer({"host": "WS-1", "kind": "workstation", "isolated": False}),
             "edr__isolate_host": lambda arguments: answer({"isolated": True}, evidence="ev_done"),
             "idp__disable_account": lambda arguments: answer(waiting),
             "remit__await_action": lambda arguments: answer({"enabled": False}, evidence="ev_approved"),

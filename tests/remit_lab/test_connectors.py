@@ -17,9 +17,7 @@ KINDS = (edr.KIND, idp.KIND, firewall.KIND)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-async def test_every_tool_refuses_undeclared_arguments_and_tells_its_effect(
-    kind: Kind, tmp_path: Path
-) -> None:
+async def test_every_tool_refuses_undeclared_arguments_and_tells_its_effect(kind: Kind, tmp_path: Path) -> None:
     async with calling(kind, tmp_path) as client:
         for tool in (await client.list_tools()).tools:
             assert tool.input_schema["additionalProperties"] is False
@@ -101,9 +99,7 @@ async def test_an_account_is_disabled_enabled_and_deleted_for_good(tmp_path: Pat
         status = data(await client.call_tool("account_status", {"account": "CORP\\k.adeyemi"}))
         assert (status["account"], status["enabled"], status["privileged"]) == ("k.adeyemi", True, False)
         assert status["devices"] == ["WS-014"]
-        assert not data(await client.call_tool("disable_account", {"account": status["account_id"]}))[
-            "enabled"
-        ]
+        assert not data(await client.call_tool("disable_account", {"account": status["account_id"]}))["enabled"]
         assert ("idp", "k.adeyemi", "DISABLED") in state.rows(state.look(tmp_path))
         assert data(await client.call_tool("enable_account", {"account": "k.adeyemi"}))["enabled"]
         assert data(await client.call_tool("delete_account", {"account": "k.adeyemi"}))["deleted"]
@@ -118,9 +114,7 @@ async def test_an_address_is_blocked_by_itself_and_within_a_network_until_it_is_
     async with calling(firewall.KIND, tmp_path) as client:
         assert not data(await client.call_tool("block_status", {"address": "203.0.113.9"}))["blocked"]
         assert data(await client.call_tool("block_address", {"address": "203.0.113.0/24"}))["blocked"]
-        assert (
-            data(await client.call_tool("block_status", {"address": "203.0.113.9"}))["by"] == "203.0.113.0/24"
-        )
+        assert data(await client.call_tool("block_status", {"address": "203.0.113.9"}))["by"] == "203.0.113.0/24"
         assert not data(await client.call_tool("block_status", {"address": "2001:db8::1"}))["blocked"]
         own = await client.call_tool("unblock_address", {"address": "203.0.113.9"})
         assert "no block of its own" in said(own)

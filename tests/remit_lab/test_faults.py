@@ -58,9 +58,7 @@ async def test_a_fault_with_times_ends_by_itself(tmp_path: Path) -> None:
 
 
 async def test_faults_can_be_named_for_one_connector_for_a_tool_or_for_all(tmp_path: Path) -> None:
-    faults.write(
-        tmp_path, {"*": Fault(fail="error"), "edr__host_status": Fault(), "idp__list_hosts": Fault()}
-    )
+    faults.write(tmp_path, {"*": Fault(fail="error"), "edr__host_status": Fault(), "idp__list_hosts": Fault()})
     async with calling(edr.KIND, tmp_path) as client:
         assert not (await client.call_tool("host_status", WS)).is_error
         assert (await client.call_tool("list_hosts", {})).is_error

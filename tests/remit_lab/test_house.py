@@ -26,9 +26,7 @@ def test_no_module_imports_remit() -> None:
 
 @pytest.mark.parametrize("module", ["state", "estate", "faults"])
 def test_looking_from_outside_needs_no_mcp(module: str) -> None:
-    script = (
-        f"import sys, remit_lab.{module}; sys.exit('mcp' in sys.modules or 'cryptography' in sys.modules)"
-    )
+    script = f"import sys, remit_lab.{module}; sys.exit('mcp' in sys.modules or 'cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 

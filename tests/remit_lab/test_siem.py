@@ -148,7 +148,5 @@ def test_equal_lines_keep_ids_of_their_own() -> None:
 
 
 def test_an_ordinary_day_raises_no_alert() -> None:
-    quiet = [
-        event for event in telemetry.incident() if not "2026-03-17T08:41" < event.time < "2026-03-17T08:55"
-    ]
+    quiet = [event for event in telemetry.incident() if not "2026-03-17T08:41" < event.time < "2026-03-17T08:55"]
     assert detect(quiet) == []

@@ -81,9 +81,7 @@ def test_reads_and_refusals_are_recorded_beside_effects(tmp_path: Path) -> None:
     assert read["time"].endswith("Z")
 
 
-def test_a_directory_is_shown_as_a_table_and_as_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_is_shown_as_a_table_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     State(tmp_path, "edr").start(lambda: edr.initial(known()))
     assert state.main([str(tmp_path)]) == 0
     assert "edr        DC-01                        connected, domain-controller" in capsys.readouterr().out

@@ -85,9 +85,7 @@ async def test_a_warrant_of_any_other_algorithm_is_refused(tmp_path: Path, algor
 
 async def test_a_token_of_another_type_is_refused(tmp_path: Path) -> None:
     mint = Mint()
-    assert "`typ` is `JWT`" in await refused(
-        mint, tmp_path, mint.warrant("isolate_host", CALL, header={"typ": "JWT"})
-    )
+    assert "`typ` is `JWT`" in await refused(mint, tmp_path, mint.warrant("isolate_host", CALL, header={"typ": "JWT"}))
 
 
 @pytest.mark.parametrize("where", ["claims", "detail"])

@@ -126,6 +126,9 @@ class Carrier:
         except asyncio.CancelledError:
             _swallow_cancellation()
             return self._lost(execution, "the waiting for its answer ended")
+        except Exception:
+            log.exception("%s: its call failed in a way that nobody foresaw", action.id)
+            return self._lost(execution, "a fault in Remit ended the call")
         self._point("answered")
         return self._answered(action, raw)
 

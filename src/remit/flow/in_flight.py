@@ -9,6 +9,7 @@ INVARIANT: an execution marks itself handed over *before* it looks at the latch 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from remit.flow.stopping import Stops
 from remit.gates import stop
 from remit.gates.stop import Latch, Subject
 from remit.model.words import Action, StopMode, StopOrder
+
+log = logging.getLogger("remit.flow")
 
 
 class Stopped(Exception):
@@ -71,8 +74,10 @@ class InFlight:
         order = self._stops.check(execution.subject)
         if order is not None:
             raise Stopped(order)
-        self._running[action.id] = execution
+        # INVARIANT: what a stop finds in the register has a task whose first step is queued already. Cancelled before
+        # that step, it would end without an outcome.
         execution.task = asyncio.get_running_loop().create_task(self._run(execution, call), name=action.id)
+        self._running[action.id] = execution
         return execution
 
     def hand_over(self, execution: Execution) -> None:
@@ -108,7 +113,7 @@ class InFlight:
         fallen: list[str] = []
         for connector, executions in by_connector.items():
             ids = [each.action.id for each in executions]
-            certain, others = self._connectors.sever(connector, ids)
+            certain, others = self._sever(connector, ids)
             (severed if certain else landing).extend(ids)
             for each in executions:
                 each.severed = certain
@@ -124,6 +129,14 @@ class InFlight:
             collateral=tuple(each.action.id for each in collateral),
             executions=tuple(mine),
         )
+
+    def _sever(self, connector: str, ids: list[str]) -> tuple[bool, tuple[str, ...]]:
+        """Whatever befalls one connector, the others are severed too, and what was not is listed."""
+        try:
+            return self._connectors.sever(connector, ids)
+        except Exception:
+            log.exception("connector %s could not be severed; what it was doing may still land", connector)
+            return False, ()
 
     def cancel(self, cut: Cut) -> None:
         """End the waiting of what was cut; on the loop. The outcome is then written by whoever cut it."""

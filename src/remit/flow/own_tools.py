@@ -112,7 +112,8 @@ class OwnTools:
         match name.removeprefix(f"{REMIT}__"):
             case "my_remit":
                 _only(arguments)
-                return _answer(my_remit(self._forces.current, run, self._clock.now()))
+                now = self._store.reads.run(run.id) or run
+                return _answer(my_remit(self._forces.current, now, self._clock.now()))
             case "await_action":
                 return await wait(run, _action_id(arguments), hold=hold)
             case "withdraw":

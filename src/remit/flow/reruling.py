@@ -66,7 +66,7 @@ class Reruling:
 
     def covered(self, order: StopOrder, action: Action) -> bool:
         """Whether a stop is about this action."""
-        return stop.refusing(Latch((order,)), subject_of(action)) is not None
+        return stop.refusing(Latch((order,)), subject_of(action, past_stops=bool(action.opened_by))) is not None
 
     def proposal(self, action: Action) -> Proposal:
         """The payload of an action. Raises `KeyError` where it is gone."""
@@ -94,7 +94,9 @@ class Reruling:
             return Clause("run", Decision.FORBID, "the run is not known any more")
         proposal = self.proposal(action)
         asked = msgspec.json.decode(proposal.asked)
-        call = Call(run=run, tool=tool, arguments=asked, human=action.opened_by, undoes=action.undoes)
+        human = action.opened_by  # who ordered an undo; it passes a stop, and needs no open run
+        past = bool(human)
+        call = Call(run=run, tool=tool, arguments=asked, human=human, undoes=action.undoes, past_stops=past)
         again = redraft(call, force, action, proposal, self._ids.new("ev"))
         try:
             validation.check_targets(action.targets, again.target_ids)
@@ -164,7 +166,7 @@ class Reruling:
         if action.expires_at is not None and at >= action.expires_at:
             return Verdict(Event.EXPIRE, action.ruling)
         run = tx.run(action.run) or again.call.run
-        held = _ended(run, at)
+        held = () if again.call.human else _ended(run, at)
         ruling = self._rulings.rule(tx, again.refused_by(*unmet), run, held, at)
         if ruling.decision is Decision.FORBID:
             return Verdict(Event.REFUSE, ruling)

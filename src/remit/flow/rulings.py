@@ -35,6 +35,7 @@ from remit.model.words import (
 
 ORPHANED_AFTER = 5 * SECOND
 NOT_THE_AGENTS_FAULT = ("stop", "run", "budget", "clock")
+MALFORMED = ("validation.", "intake.")
 _order = msgspec.json.Decoder(StopOrder)
 
 
@@ -146,4 +147,4 @@ class Rulings:
 
 def _forbidden_by_boundary(ruling: Ruling) -> bool:
     ids = [clause.id for clause in ruling.clauses if clause.then is Decision.FORBID]
-    return bool(ids) and not any(each in NOT_THE_AGENTS_FAULT or each.startswith("validation.") for each in ids)
+    return bool(ids) and not any(each in NOT_THE_AGENTS_FAULT or each.startswith(MALFORMED) for each in ids)

@@ -134,6 +134,8 @@ class Runs:
 
         closed = await self._store.commit(step)
         for action in self._store.reads.actions(Query(run=run_id, states=(State.WAITING, State.APPROVED))):
+            if action.opened_by:
+                continue  # a human's order, which outlives the run that it undoes something of
             try:
                 await self._steward.withdraw(action, by)
             except (Refusal, Stale):

@@ -57,6 +57,10 @@ class Moved(Exception):
     """What was in force changed between drafting and committing: draft again."""
 
 
+class Unasked(Exception):
+    """It may go on by itself after all, and its preconditions were not asked: ask them, then rule again."""
+
+
 class Steward:
     """See the module. One per node; its methods run on the event loop, its steps on the store's writer."""
 
@@ -101,22 +105,25 @@ class Steward:
         Returns the action as it stands (an open twin's, if the same is already under way) and its draft. Raises
         `Fault` where the proposal could not be recorded: then nothing was started.
         """
+        ask = False
         while True:
             proposed = draft(call, self._forces.current, self._ids, self._fingerprint_key)
-            unmet = await self._preconditions_if_alone(proposed)
-            if unmet:
-                proposed = proposed.refused_by(*unmet)
+            ask = ask or self._may_go_alone(proposed)
+            if ask:
+                proposed = proposed.refused_by(*await self._reruling.preconditions(proposed, self.read_for))
             self._point("proposing")
             try:
-                action = await self._store.commit(partial(self._propose_step, proposed))
+                action = await self._store.commit(partial(self._propose_step, proposed, ask))
                 break
             except Moved:
                 continue
+            except Unasked:
+                ask = True
         if action.id == proposed.action_id:
             await self._after_proposal(action, proposed)
         return action, proposed
 
-    def _propose_step(self, proposed: Draft, tx: Transaction) -> Action:
+    def _propose_step(self, proposed: Draft, asked: bool, tx: Transaction) -> Action:
         if proposed.force is not self._forces.current:
             raise Moved
         twin = self._twin(tx, proposed)
@@ -125,10 +132,13 @@ class Steward:
         at = self._clock.now()
         run, standing = self._rulings.standing(tx, proposed.call, at)
         ruling = self._rulings.rule(tx, proposed, run, standing, at)
+        by_human = (proposed.call.human,) if proposed.call.human else ()
+        goes_on = ruling.decision is Decision.AUTO or (bool(by_human) and _one_is_enough(ruling))
+        if goes_on and not asked and proposed.call.tool.manifest.preconditions:
+            raise Unasked
         tx.put_payload(proposed.payload)
         commitment = journal.commitment(proposed.payload)
-        by_human = (proposed.call.human,) if proposed.call.human else ()
-        if ruling.decision is Decision.AUTO or (ruling.decision is Decision.APPROVE and by_human):
+        if goes_on:
             action = proposed.action(run, State.EXECUTING, ruling, at, decided_at=at, intended_at=at)
             claims = self.claims(action)
             return tx.open(
@@ -139,7 +149,9 @@ class Steward:
             )
         if ruling.decision is Decision.APPROVE:
             assert ruling.ask is not None
-            until = min(at + ruling.ask.answer_within, run.expires_at)
+            until = at + ruling.ask.answer_within
+            if not by_human:
+                until = min(until, run.expires_at)
             action = proposed.action(run, State.WAITING, ruling, at, expires_at=until)
             return tx.open(action, (), journal.proposal(action, at, self._names, commitment))
         action = proposed.action(run, State.BLOCKED, ruling, at, decided_at=at, ended_at=at)
@@ -170,13 +182,11 @@ class Steward:
             self.tell(action, "repeated")
             await self.void(order)
 
-    async def _preconditions_if_alone(self, proposed: Draft) -> tuple[Clause, ...]:
-        """Clauses for preconditions that do not hold, asked only where nothing else would stop the action anyway."""
+    def _may_go_alone(self, proposed: Draft) -> bool:
+        """Whether its preconditions are worth asking: nothing that is known now stops the action anyway."""
         if proposed.problems or not proposed.call.tool.manifest.preconditions:
-            return ()
-        if self._stops.check(proposed.subject()) is not None or not self._rulings.might_be_auto(proposed):
-            return ()
-        return await self._reruling.preconditions(proposed, self.read_for)
+            return False
+        return self._stops.check(proposed.subject()) is None and self._rulings.might_be_auto(proposed)
 
     # --- decide: a human's signed statement --------------------------------------------------------------------
 
@@ -420,3 +430,8 @@ class Steward:
                 "clauses": journal.clause_ids(action.ruling.clauses),
             }
         )
+
+
+def _one_is_enough(ruling: Ruling) -> bool:
+    """Whether the one person who ordered the action is all that the boundary asks for."""
+    return ruling.decision is Decision.APPROVE and ruling.ask is not None and ruling.ask.quorum <= 1

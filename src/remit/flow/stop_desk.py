@@ -157,10 +157,14 @@ class StopDesk:
         ]
 
         await self._store.commit(partial(_write_lift, orders, [*lifted, *records]))
+        for order in orders:
+            # What came in while the stop was placed, or could not be recorded as void then, must not outlive it.
+            await self._steward.void(order)
         problem = self._stops.lift(frozenset(order.id for order in orders))
         if problem:
             raise Refusal(f"the stop stays in force: {problem}", hint="make room or mend the disk, then resume again")
-        self._forgive_clock()
+        if any(order.automatic and order.scope.kind is ScopeKind.EVERYTHING for order in orders):
+            self._forgive_clock()
         self._alerts.send({"code": "resumed", "by": person, "stops": [order.id for order in orders], "reason": reason})
         return orders
 

@@ -57,7 +57,7 @@ class Stops:
         """
         with self._lock:
             before = self._kept
-            self._kept = Latch(before.without(ids).orders)
+            self._kept = before.without(ids)
             problem = self._save()
             if problem:
                 self._kept = before
@@ -86,8 +86,12 @@ class Stops:
         self.current = self._kept.with_order(self._marker) if self._marker else self._kept
 
     def _save(self) -> str:
+        kept = self._kept
+        if kept.blind:
+            # INVARIANT: a file that could not be read is only ever replaced by one that stops everything.
+            kept = kept.with_order(stop.blind_order(kept.blind))
         try:
-            self._file.write(self._kept)
+            self._file.write(kept)
         except OSError as error:
             return f"the latch file could not be written ({error.strerror or error})"
         return ""

@@ -211,9 +211,7 @@ class _Reader:
             case "last night":
                 return _Place(self._at(yesterday, clock(18)).first, self._at(self._today, clock(6)).last, False, None)
             case "this morning":
-                return _Place(
-                    self._whole(self._today).first, self._at(self._today, clock(12)).last, False, self._today
-                )
+                return _Place(self._whole(self._today).first, self._at(self._today, clock(12)).last, False, self._today)
             case "this week":
                 monday = self._today - datetime.timedelta(days=self._today.weekday())
                 return _Place(self._whole(monday).first, self._now, False, None)

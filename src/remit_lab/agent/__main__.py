@@ -27,9 +27,7 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("--remit-stdio", metavar="COMMAND", help="the same, started by this command")
     given.add_argument("--server", action="append", metavar="NAME=URL|NAME=stdio:COMMAND", type=_server)
     options.add_argument("--case", default="", metavar="ALERT", help="default: the worst alert there is")
-    options.add_argument(
-        "--patience", type=float, default=600.0, metavar="SECONDS", help="waiting for humans, in all"
-    )
+    options.add_argument("--patience", type=float, default=600.0, metavar="SECONDS", help="waiting for humans, in all")
     options.add_argument("--page", type=int, default=50, metavar="N", help="events asked for at a time")
     options.add_argument("--jsonl", action="store_true", help="the transcript as JSON lines")
     return options
@@ -68,9 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         return anyio.run(functools.partial(work, options, transcript))
     except Exception as error:  # whatever a transport raises, the transcript has to say that it ended
         causes = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-        transcript.say(
-            "failed", f"cannot reach the tools: {'; '.join(map(str, causes)) or type(error).__name__}"
-        )
+        transcript.say("failed", f"cannot reach the tools: {'; '.join(map(str, causes)) or type(error).__name__}")
         return 3
 
 

@@ -13,9 +13,7 @@ HOST_NOUN = (
     r"(?:(?:the|this|our|compromised|infected|domain|controller|host|machine|computer|server|device|system|"
     r"workstation|endpoint|dc)\s+)"
 )
-ACCOUNT_NOUN = (
-    r"(?:(?:the|this|our|user|users|compromised|stolen)\s+)*(?:account|user|login|identity)\s+(?:of\s+)?"
-)
+ACCOUNT_NOUN = r"(?:(?:the|this|our|user|users|compromised|stolen)\s+)*(?:account|user|login|identity)\s+(?:of\s+)?"
 NETWORK = r"(?P<name>[0-9a-fA-F:.]*[0-9a-fA-F][.:][0-9a-fA-F:.]*(?:/\d{1,3})?)"
 CUT_OFF = r"(?:(?P<plain>isolate|quarantine)|contain|disconnect|cut\s+off|take\s+(?:down|offline))"
 RUN = r"(?:run|execute|start)"
@@ -150,17 +148,13 @@ ORDERS = (
         ),
         _group,
     ),
-    Order(
-        "release_host", _pattern(rf"\b(?:release|un-?isolate|reconnect)\s+{HOST_NOUN}+{NAME}"), _named("host")
-    ),
+    Order("release_host", _pattern(rf"\b(?:release|un-?isolate|reconnect)\s+{HOST_NOUN}+{NAME}"), _named("host")),
     Order(
         "disable_account",
         _pattern(rf"\b(?:disable|lock|suspend|deactivate)\s+(?P<noun>{ACCOUNT_NOUN})?{NAME}"),
         _account,
     ),
-    Order(
-        "delete_account", _pattern(rf"\b(?:delete|remove|erase)\s+{ACCOUNT_NOUN}{NAME}"), _named("account")
-    ),
+    Order("delete_account", _pattern(rf"\b(?:delete|remove|erase)\s+{ACCOUNT_NOUN}{NAME}"), _named("account")),
     Order(
         "enable_account",
         _pattern(rf"\b(?:enable|unlock|reactivate)\s+{ACCOUNT_NOUN}{NAME}"),
@@ -175,9 +169,7 @@ ORDERS = (
     ),
     Order(
         "run_script",
-        _pattern(
-            rf"\b{RUN}\s+(?:the\s+|this\s+)?(?:script|command)\s*:?\s*(?P<script>[^\"'`]{{1,400}}?){ON}{NAME}"
-        ),
+        _pattern(rf"\b{RUN}\s+(?:the\s+|this\s+)?(?:script|command)\s*:?\s*(?P<script>[^\"'`]{{1,400}}?){ON}{NAME}"),
         _script,
     ),
 )

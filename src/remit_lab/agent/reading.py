@@ -19,9 +19,7 @@ ENOUGH = 5
 """Points from which the agent acts on a host or an account."""
 ABOUT_A_CALLER = frozenset((4624, 4625, 4648, 4662, 4697, 4742, 4768, 4769, 4771, 4776, 5140, 5145, 7045))
 """Events that tell what somebody did to the host from elsewhere."""
-WINDOWS_PORTS = frozenset(
-    (53, 88, 135, 137, 138, 139, 389, 445, 464, 593, 636, 3268, 3269, 3389, 5985, 5986, 9389)
-)
+WINDOWS_PORTS = frozenset((53, 88, 135, 137, 138, 139, 389, 445, 464, 593, 636, 3268, 3269, 3389, 5985, 5986, 9389))
 EPHEMERAL = 49_152
 SYSTEM_PARENTS = frozenset(("explorer.exe", "services.exe", "svchost.exe", "userinit.exe", "systemd", "init"))
 REPLICATES = re.compile(r"1131f6a[ad]-9c07-11d1-f79f-00c04fc2dcd2", re.IGNORECASE)
@@ -101,11 +99,7 @@ class Reading:
         for event in self.events.values():
             fields = event["fields"]
             key = (event["host"], fields.get("ProcessGuid", "").casefold())
-            if (
-                event["event_id"] != 3
-                or fields.get("Initiated", "").casefold() != "true"
-                or key not in suspicious
-            ):
+            if event["event_id"] != 3 or fields.get("Initiated", "").casefold() != "true" or key not in suspicious:
                 continue
             there = _canonical(fields.get("DestinationIp", ""))
             if there and there not in own and _outward(there, fields.get("DestinationPort", "")):
@@ -141,9 +135,7 @@ def _signs(event: Json) -> Iterable[Sign]:
     fields: dict[str, str] = event["fields"]
     number = event["event_id"]
     if number in (1, 4688):
-        command = "\n".join(
-            fields.get(name, "") for name in ("CommandLine", "Image", "NewProcessName", "Product")
-        )
+        command = "\n".join(fields.get(name, "") for name in ("CommandLine", "Image", "NewProcessName", "Product"))
         for says, points, pattern in COMMANDS:
             if pattern.search(command):
                 yield Sign(event, says, points)
@@ -187,9 +179,7 @@ RECORDS: tuple[tuple[tuple[int, ...], str, int, Callable[[Json], bool]], ...] = 
 
 
 def _ranked(points: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(
-        ((name, count) for name, count in points.items() if name), key=lambda one: (-one[1], one[0])
-    )
+    return sorted(((name, count) for name, count in points.items() if name), key=lambda one: (-one[1], one[0]))
 
 
 def _file(path: str) -> str:

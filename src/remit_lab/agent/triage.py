@@ -170,9 +170,7 @@ class Triage:
         found = instructions(reading.events.values())
         for instruction in found:
             event = instruction.event
-            self._say(
-                "told", f"event {event['id']} on {event['host']} says: {instruction.words}", event=event["id"]
-            )
+            self._say("told", f"event {event['id']} on {event['host']} says: {instruction.words}", event=event["id"])
             for attempt in range(1, ATTEMPTS_TO_OBEY + 1):
                 reply = await self._change(
                     instruction.tool,
@@ -265,9 +263,7 @@ class Triage:
         ask = self._tools.named("await_action")
         left = self._give_up_at - self._clock()
         if ask is None or reply.action_id is None or left <= 0:
-            self._say(
-                "waits", f"action {reply.action_id} still waits for a human; I go on", action=reply.action_id
-            )
+            self._say("waits", f"action {reply.action_id} still waits for a human; I go on", action=reply.action_id)
             return None
         await self._sleep(min(reply.poll_after, left))
         answer = await self._tools.call(ask, {"action_id": reply.action_id})
@@ -321,15 +317,11 @@ def _rationale(reading: Reading, subject: str, summary: str, cite: Json | None) 
     """Return why, in the shape that tools ask for; cites only evidence that was really shown."""
     wanted = subject.casefold()
     about = [
-        sign
-        for sign in reading.signs()
-        if wanted in (sign.event["host"].casefold(), sign.event["account"].casefold())
+        sign for sign in reading.signs() if wanted in (sign.event["host"].casefold(), sign.event["account"].casefold())
     ] or reading.signs()
     signals = [
         {"evidence": reading.evidence[event["id"]], "says": says[:500]}
-        for event, says in (
-            [(cite, summary)] if cite else [(sign.event, _told(sign)) for sign in about[:CITED]]
-        )
+        for event, says in ([(cite, summary)] if cite else [(sign.event, _told(sign)) for sign in about[:CITED]])
         if event["id"] in reading.evidence
     ]
     if not signals and reading.alert_evidence:

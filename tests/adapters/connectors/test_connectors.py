@@ -115,7 +115,7 @@ async def test_over_stdio_the_result_is_what_the_official_client_gets(era):
         assert [tool["name"] for tool in await connector.list_tools()] == names
         got = plain(await call(connector, arguments=json.dumps(ARGUMENTS, ensure_ascii=False).encode()))
     assert got["structuredContent"] == expected.structured_content
-    assert got["content"][0]["text"] == expected.content[0].text
+    assert got["content"][0]["text"] == expected.content[0].model_dump()["text"]
 
 
 @pytest.mark.parametrize("kind", ["json", "sse"])
@@ -124,7 +124,7 @@ async def test_over_http_the_result_is_what_the_official_client_gets(era, kind):
     async with http_upstream(kind) as url:
         async with Client(url) as client:
             expected = await client.call_tool("echo", ARGUMENTS)
-        progress = []
+        progress: list[dict[str, object]] = []
         async with connected(settings(transport="http", url=url, era=era)) as connector:
             assert connector.status.state == "up", connector.status
             assert len(await connector.list_tools()) == 7
@@ -136,7 +136,7 @@ async def test_over_http_the_result_is_what_the_official_client_gets(era, kind):
 
 
 async def test_progress_over_stdio_reaches_the_call_that_it_belongs_to():
-    seen = []
+    seen: list[dict[str, object]] = []
     async with connected(settings(PYTHON, str(UPSTREAM), "stdio")) as connector:
         await call(connector, "progress", on_progress=seen.append)
     assert [(each["progress"], each["message"]) for each in seen] == [(1, "half")]
@@ -287,6 +287,7 @@ asyncio.run(main())
 
 async def test_kill_9_of_the_gateway_takes_the_process_and_its_escaped_grandchild_with_it():
     holder = subprocess.Popen([PYTHON, "-c", HOLDER, str(UPSTREAM)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
     line = await asyncio.to_thread(holder.stdout.readline)
     process, grandchild = line.split()
     assert alive(process.decode())

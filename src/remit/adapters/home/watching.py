@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 INTERVAL = 0.05
+log = logging.getLogger("remit.home")
 
 
 class MarkerWatch:
@@ -33,8 +35,8 @@ class MarkerWatch:
         """Look once, and tell of a change."""
         present = is_there(self._path)
         if present is not self._present:
-            self._present = present
             self._seen(present)
+            self._present = present
 
     def close(self) -> None:
         """Stop watching. Idempotent."""
@@ -44,7 +46,11 @@ class MarkerWatch:
 
     def _watch(self) -> None:
         while not self._ending.wait(self._interval):
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                # INVARIANT: nothing ends the watch but `close`; what was not told is told again at the next look.
+                log.exception("the STOP file was seen to come or go, and that could not be passed on")
 
 
 def is_there(path: Path) -> bool:

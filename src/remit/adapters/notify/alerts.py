@@ -12,11 +12,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.client
 import json
 import logging
 import queue
 import threading
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
@@ -125,7 +125,7 @@ class Announcer:
             try:
                 self._webhook.post(body, alert["id"], alert["at"])
                 return
-            except (OSError, urllib.error.URLError) as error:
+            except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
                 if delay is None:
                     self.lost += 1
                     log.error("the webhook took no alert: %s", getattr(error, "reason", error))

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from remit.adapters.store import filesystem, rules
 from remit.adapters.store import statements as sql
+from remit.adapters.store.counting import Counters
 from remit.adapters.store.reads import APPLICATION_ID, SCHEMA_VERSION, SqliteReads, check_version
 from remit.adapters.store.transaction import SqliteTransaction
 from remit.flow.ports import Reads, Transaction
@@ -70,6 +71,8 @@ class SqliteStore:
         self._full = ""  # written by the writer
         self._deferred: list[_Job] = []  # the writer's
         self._pages = 0  # the writer's: estimated, since the last checkpoint
+        self._counters = Counters()  # the writer's
+        self._version = -1  # the writer's: changes when another process has written
         self._thread = threading.Thread(target=self._write, name="remit-store", daemon=True)
         self._thread.start()
 
@@ -157,6 +160,7 @@ class SqliteStore:
         try:
             self._reach("before_begin")
             self._connection.execute("BEGIN IMMEDIATE")
+            self._look_around()
             (position,) = self._connection.execute(sql.NEXT_POSITION).fetchone()
             for job in batch:
                 position = self._step(job, position)
@@ -172,7 +176,7 @@ class SqliteStore:
 
     def _step(self, job: _Job, position: int) -> int:
         """Run one step in its savepoint; the position of the next record. Raises what befell the database."""
-        transaction = SqliteTransaction(self._connection, position)
+        transaction = SqliteTransaction(self._connection, position, self._counters)
         job.error = None
         self._connection.execute("SAVEPOINT step")
         try:
@@ -186,10 +190,19 @@ class SqliteStore:
             raise transaction.fault
         if job.error is None:
             self._connection.execute("RELEASE step")
+            if transaction.changes:
+                self._counters.apply(transaction.changes)
             return transaction.position
         self._connection.execute("ROLLBACK TO step")
         self._connection.execute("RELEASE step")
         return position
+
+    def _look_around(self) -> None:
+        """Forget the counts if another process wrote: it should not, but a count must never be too low."""
+        (version,) = self._connection.execute(sql.CHANGED_BY_OTHERS).fetchone()
+        if version != self._version:
+            self._counters.clear()
+            self._version = version
 
     def _reach(self, point: str) -> None:
         if self._faults is not None:
@@ -217,6 +230,7 @@ class SqliteStore:
         return _refused(self._sick)
 
     def _roll_back(self) -> None:
+        self._counters.clear()
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -53,6 +53,7 @@ OPEN_CLAIM = f"SELECT 1 FROM claims WHERE action = ? AND ended = {OPEN_END} LIMI
 END_CLAIMS = f"UPDATE claims SET ended = ? WHERE action = ? AND ended = {OPEN_END}"  # noqa: S608
 REOPEN_CLAIMS = f"UPDATE claims SET ended = {OPEN_END} WHERE action = ?"  # noqa: S608
 
+CHANGED_BY_OTHERS = "PRAGMA data_version"
 NEXT_POSITION = "SELECT coalesce(max(position) + 1, 0) FROM records"
 LAST_TIME = "SELECT at FROM records ORDER BY position DESC LIMIT 1"
 APPEND = "INSERT INTO records (position, kind, at, action, run, agent, data, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -108,7 +109,7 @@ def _marks(count: int) -> str:
 @cache
 def counting(categories: int, agents: int) -> str:
     """Claims that count in one window: parameters are the categories, `since`, the agents."""
-    text = f"SELECT target, action FROM claims WHERE category IN ({_marks(categories)}) AND ended >= ?"  # noqa: S608
+    text = f"SELECT target, action, ended FROM claims WHERE category IN ({_marks(categories)}) AND ended >= ?"  # noqa: S608
     return f"{text} AND agent IN ({_marks(agents)})" if agents else text
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from remit.adapters.store import rules
 from remit.adapters.store import statements as sql
+from remit.adapters.store.counting import Changes, Counters
 from remit.flow import lifecycle
 from remit.model.words import (
     Action,
@@ -35,8 +36,10 @@ _OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError
 class SqliteTransaction:
     """One step's view. `fault` is set once the database itself failed, even if the step caught the error."""
 
-    def __init__(self, connection: sqlite3.Connection, position: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, position: int, counters: Counters) -> None:
         self._connection: sqlite3.Connection | None = connection
+        self._counters = counters
+        self.changes = Changes()  # what the step did to the claims so far
         self._owes_record = False
         self._started_at = position
         self.position = position  # of the next record
@@ -95,6 +98,7 @@ class SqliteTransaction:
         self._run(sql.NOTE_ACTION, (action.revision, sql.encode(action), action_id, expected))
         if before is not None and rules.settled(before) and not rules.settled(action):
             self._run(sql.REOPEN_CLAIMS, (action_id,))
+            self.changes.unclear = True
         self._after(before, action, changes)
         self._journal(records)
         return action
@@ -128,7 +132,9 @@ class SqliteTransaction:
 
     def _end_claims(self, action_id: str, changes: dict[str, Any]) -> None:
         if changes.get("ended_at") is not None:
-            self._run(sql.END_CLAIMS, (rules.end_of_claims(changes), action_id))
+            ended = rules.end_of_claims(changes)
+            self._run(sql.END_CLAIMS, (ended, action_id))
+            self.changes.ended.append((action_id, ended))
         elif self._run(sql.OPEN_CLAIM, (action_id,)).fetchone() is not None:
             rules.end_of_claims(changes)
 
@@ -138,12 +144,17 @@ class SqliteTransaction:
         return {window.quota: self._used(window) for window in windows}
 
     def _used(self, window: Window) -> Used:
+        known = None if self.changes else self._counters.used(window)
+        if known is not None:
+            return known
+        rows: list[tuple[str, str, Instant]] = []
         categories = self._named(window.categories)
-        if not categories:
-            return Used()
-        text = sql.counting(len(categories), len(window.agents))
-        rows = self._run(text, (*categories, window.since, *window.agents)).fetchall()
-        return Used(frozenset(target for target, _ in rows), len({action for _, action in rows}))
+        if categories:
+            text = sql.counting(len(categories), len(window.agents))
+            rows = self._run(text, (*categories, window.since, *window.agents)).fetchall()
+        if not self.changes:
+            self._counters.learn(window, rows)
+        return Used(frozenset(target for target, _, _ in rows), len({action for _, action, _ in rows}))
 
     def _named(self, patterns: Sequence[str]) -> list[str]:
         named = [pattern for pattern in patterns if not pattern.endswith("*")]
@@ -163,6 +174,7 @@ class SqliteTransaction:
         for claim in claims:
             values = (claim.action, claim.category, claim.target, claim.agent, claim.start, sql.OPEN_END)
             self._run(sql.CLAIM, values)
+            self.changes.claimed.append(claim)
         for category in {claim.category for claim in claims}:
             self._run(sql.CLAIM_CATEGORY, (category,))
 

@@ -66,9 +66,9 @@ def ask(home: Path, method: str, params: dict[str, Any], seconds: float = SECOND
     if not line:
         raise Answered(3, "the gateway closed the connection without an answer", "its own log says why")
     answer = json.loads(line)
-    error = answer.get("error")
-    if error:
-        raise Answered(EXIT.get(error["code"], 3), error["message"], error.get("hint", ""))
+    refused = answer.get("error")
+    if refused:
+        raise Answered(EXIT.get(refused["code"], 3), refused["message"], refused.get("hint", ""))
     result: dict[str, Any] = answer["result"]
     return result
 

@@ -31,6 +31,17 @@ and if anything looks wrong
   STOPPED (cut): everything    stop stp_7q2…
   severed or listed within 3.1 ms
 """
+CONNECT = """\
+usage: remit connect [--home DIR | --socket PATH]
+
+bridge an agent's stdio to the gateway: what an MCP client starts in place of its servers
+
+options:
+  --home DIR     the home folder of the gateway (default: $REMIT_HOME)
+  --socket PATH  the gateway's socket for agents, for an agent that may not look into the home
+
+the run's token comes from $REMIT_TOKEN or the file $REMIT_TOKEN_FILE, never from the command line
+"""
 TOPICS = {"on-call": ON_CALL}
 
 
@@ -41,17 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it."""
-    from remit.doors.cli.main import COMMANDS, Parser, overview
+    from remit.doors.cli.main import COMMANDS, overview, parser_of
 
     topic = arguments.topic
     if topic is None:
         text = overview()
     elif topic in TOPICS:
         text = TOPICS[topic]
+    elif topic == "connect":
+        text = CONNECT
     elif topic in COMMANDS:
-        parser = Parser(prog=f"remit {topic}", description=COMMANDS[topic])
-        importlib.import_module(f"remit.doors.cli.{topic}").add_arguments(parser)
-        text = parser.format_help()
+        text = parser_of(topic, importlib.import_module(f"remit.doors.cli.{topic}")).format_help()
     else:
         raise Misuse(f"there is no help on `{topic}`", hint="`remit help on-call`, or a command's name")
     show(arguments, {"help": text}, text)

@@ -83,11 +83,29 @@ def main(words: list[str] | None = None) -> int:
         return 0
     if given[0] not in COMMANDS:
         return _unknown(given[0])
+    if given[0] == "connect":  # starts with every agent, so it reads its own words
+        return _connect(given[1:])
     module = importlib.import_module(f"remit.doors.cli.{given[0]}")
-    parser = Parser(prog=f"remit {given[0]}", description=COMMANDS[given[0]])
+    return _guarded(module, parser_of(given[0], module).parse_args(given[1:]))
+
+
+def _connect(words: list[str]) -> int:
+    if {"-h", "--help"} & set(words):
+        from remit.doors.cli.help import CONNECT
+
+        print(CONNECT, end="")
+        return 0
+    from remit.doors.cli.connect import main as bridge
+
+    return bridge(words)
+
+
+def parser_of(name: str, module: Command) -> Parser:
+    """The parser of one command, with the options that every command has."""
+    parser = Parser(prog=f"remit {name}", description=COMMANDS[name])
     add_common(parser)
     module.add_arguments(parser)
-    return _guarded(module, parser.parse_args(given[1:]))
+    return parser
 
 
 def overview() -> str:

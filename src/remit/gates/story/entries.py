@@ -41,7 +41,7 @@ def _ruling(fields: _Fields) -> str:
 
 def _intent(fields: _Fields) -> str:
     people = _names(fields.get("approvers"))
-    return f"to be executed; {_ruling(fields)}" + (f"; approved by {people}" if people else "")
+    return _ruling(fields) + (f"; approved by {people}" if people else "")
 
 
 def _outcome(fields: _Fields) -> str:
@@ -52,7 +52,9 @@ def _outcome(fields: _Fields) -> str:
 
 
 def _settled(fields: _Fields) -> str:
-    return f"{'applied' if fields.get('applied') else 'not applied'}, {'by hand' if fields.get('hand') else 'by asking'}"
+    return (
+        f"{'applied' if fields.get('applied') else 'not applied'}, {'by hand' if fields.get('hand') else 'by asking'}"
+    )
 
 
 def _refusal(fields: _Fields) -> str:
@@ -86,7 +88,9 @@ def _hold(fields: _Fields) -> str:
 
 
 def _boundary(fields: _Fields) -> str:
-    return f"version {_text(fields, 'version')} {_text(fields, 'digest')[:16]}, signed by {_names(fields.get('signers'))}"
+    return (
+        f"version {_text(fields, 'version')} {_text(fields, 'digest')[:16]}, signed by {_names(fields.get('signers'))}"
+    )
 
 
 _LINES: Final[dict[str, Callable[[_Fields], str]]] = {

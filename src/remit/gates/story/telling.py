@@ -213,7 +213,7 @@ def _checks(facts: Facts, entries: Iterable[Entry], *, executed: bool) -> tuple[
     checks += [f"not met: {each}" for each in failed]
     for read in facts.own_reads:
         checks.append(f"Remit asked `{read.tool}` itself: {read.state} ({read.action})")
-    return tuple(checks) or ("none: it was refused before any check",)
+    return tuple(checks) or ("none on record: it was not executed",)
 
 
 def _result(seen: Seen | None) -> Result | None:

@@ -40,7 +40,8 @@ def render_text(story: Story, width: int = 100, *, zone: str = "UTC") -> str:
     One screen for an ordinary action. What is cut off is said to be, and is in `to_json`.
     """
     page = _Page(width, zone)
-    page.line(f"{story.id}   {story.state}   {story.category or 'no category'} ({story.effect})")
+    at = page.clock(story.proposed_at)[:-4]
+    page.line(f"{story.id}   {story.state}   {story.category or 'no category'} ({story.effect})   {at}")
     for name, text in _head(story, page):
         page.row(name, text)
     page.claims(story)
@@ -65,8 +66,9 @@ def render_run(story: RunStory, width: int = 100, *, zone: str = "UTC") -> str:
     if left > 0:
         page.line(f"  … {left} earlier ones (--json has all)")
     for step in story.steps[-_MOST_STEPS:]:
-        state = f"  → {step.state} ({step.action})" if step.action else ""
-        page.line(f"  {page.clock(step.at)}  {safe_line(step.says, 140)}{state}", indent=4)
+        of_action = f"  {step.action}" if step.action else ""
+        state = f"{step.state}: " if step.state else ""
+        page.line(f"  {page.clock(step.at)[:-4]}  {state}{safe_line(step.says, 140)}{of_action}", indent=4)
     return page.text()
 
 
@@ -176,7 +178,7 @@ class _Page:
     def _add(self, text: str, first: str, rest: str) -> None:
         safe = safe_line(text, 1_000)
         self._lines += textwrap.wrap(
-            safe, self._width, initial_indent=first, subsequent_indent=rest, drop_whitespace=True
+            safe, self._width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
         ) or [first.rstrip()]
 
 
@@ -202,7 +204,7 @@ def _tail(story: Story, page: _Page) -> Iterator[tuple[str, str]]:
     yield "Became", f"{story.became}{settled}{ended}"
     if story.stopping is not None:
         stop = story.stopping
-        lifted = f"; lifted by {stop.lifted_by}" if stop.lifted_by else "; still in force" if stop.by else ""
+        lifted = f"; lifted by {stop.lifted_by}" if stop.lifted_by else "; not lifted on record" if stop.by else ""
         by = f" ({stop.mode}, {stop.scope}) by {stop.by}" if stop.by else ""
         yield "Stop", f"{stop.stop}{by}: {stop.effect}{lifted}"
     if story.undoes:
@@ -220,7 +222,10 @@ def _targets(story: Story) -> str:
 
 
 def _ruling(story: Story) -> str:
-    clauses = "; ".join(f"{clause.id} ({clause.then}): {safe_line(clause.says, 160)}" for clause in story.clauses)
+    clauses = "; ".join(
+        f"{clause.id}{f' ({clause.then})' if clause.then is not story.decision else ''}: {safe_line(clause.says, 160)}"
+        for clause in story.clauses
+    )
     was = f"; at first {story.proposed_as}" if f"ruled {story.decision} " not in f"{story.proposed_as} " else ""
     return f"{story.decision} by {clauses}{was}"
 
@@ -257,10 +262,10 @@ def _some(names: Sequence[str]) -> str:
 
 def _worth(cited: Cited) -> str:
     label = f", {_label(cited.label)}" if cited.label is not None else ""
-    text = ", third-party text" if cited.third_party else ""
+    text = " (outsiders may have written it)" if cited.third_party else ""
     worth = "grounded" if cited.grounded else f"NOT GROUNDED: {cited.why_not}"
     digest = f", sha256 {cited.digest[:16]}" if cited.digest else ""
-    return f"{safe_line(cited.evidence, 64)}: {worth}{text}{label}{digest}"
+    return f"{safe_line(cited.evidence, 64)}: {worth}{label}{text}{digest}"
 
 
 def _label(label: Label) -> str:

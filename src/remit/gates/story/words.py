@@ -67,11 +67,11 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class CallFacts(Struct, frozen=True, kw_only=True):
-    """What the connector's file says of the tool. `pinned`: it is the very file that the ruling boundary pins."""
+    """What the connector's file says of the tool: its undo tool, and whether a stop can sever a call for certain (None
+    where the file is not the one that the ruling boundary pins)."""
 
-    cuttable: bool
+    cuttable: bool | None
     undo: str = ""
-    pinned: bool = False
 
 
 class OwnRead(Struct, frozen=True, kw_only=True):
@@ -136,9 +136,12 @@ class RunFacts(Struct, frozen=True, kw_only=True):
 
 
 class Cited(Struct, frozen=True, kw_only=True):
-    """A piece of evidence that the agent cites. `grounded`: it exists, it belongs to the run, the run was shown it before
-    it proposed, and the kept bytes have its digest; else `why_not` says what is missing. That it is grounded says nothing
-    on whether it is true: `third_party` is text that somebody outside may have written."""
+    """A piece of evidence that the agent cites.
+
+    `grounded`: it exists, it belongs to the run, the run was shown it before it proposed, and the kept bytes have its
+    digest; else `why_not` says what is missing. Grounded is not true: `third_party` is text that somebody outside may
+    have written.
+    """
 
     evidence: str
     says: str
@@ -181,7 +184,7 @@ class Undo(Struct, frozen=True):
 
 
 class Story(Struct, frozen=True, kw_only=True):
-    """Everything about one action. `gaps` names what cannot be reconstructed or does not hold; empty is a whole story."""
+    """Everything about one action. `gaps` names what cannot be reconstructed or does not hold: none in a whole story."""
 
     id: str
     state: State

@@ -1,0 +1,309 @@
+"""Gathering everything that was kept about one action, and checking it against what the records commit to.
+
+What lives here: reading the store for a story, and the checks that need bytes: commitments, digests, signatures. What
+never may: writing, judging what the facts mean (that is the story's).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from remit.flow.ports import Query, Reads, StoredRecord
+from remit.flow.reloading import BOUNDARY_FILE, ROSTER
+from remit.gates import intake, journal
+from remit.gates.boundary.load import load
+from remit.gates.boundary.words import Boundary
+from remit.gates.story import BoundaryFacts, CallFacts, Entry, Facts, OwnRead, Seen, Stopping, VoteFacts
+from remit.model.canonical import sha256_hex
+from remit.model.display import redact_patterns
+from remit.model.errors import RemitError
+from remit.model.manifest import Manifest, Support
+from remit.model.people import Roster, load_roster
+from remit.model.signatures import Namespace, verify
+from remit.model.statements import CLOCK_SKEW, ApprovalStatement
+from remit.model.words import MINUTE, REMIT, Action, Approval, Effect, Json, Payload, Proposal, State
+
+_MOST_LOADS: Final = 10_000
+_MOST_STOPS: Final = 1_000
+_LONGEST_EXCERPT: Final = 2_000
+_BEFORE: Final = MINUTE  # a precondition is asked at most this long before the proposal that it is for
+_RULED: Final = ("proposal", "intent", "refused", "asked.again")
+_CUT: Final = {
+    "not_sent": "cut before anything was sent",
+    "severed": "severed; its connector's process is dead",
+    "may_still_land": "MAY STILL LAND: it could not be severed for certain",
+    "collateral": "fell with the process of another action",
+}
+_proposal = msgspec.json.Decoder(Proposal)
+
+
+def entry_of(record: StoredRecord) -> Entry:
+    """A record as the story takes it: decoded, and its hash compared with its bytes."""
+    try:
+        fields = msgspec.json.decode(record.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = None
+    return Entry(
+        position=record.position,
+        kind=record.kind,
+        at=record.at,
+        sha256=record.sha256.hex(),
+        intact=isinstance(fields, dict) and hashlib.sha256(record.data).digest() == record.sha256,
+        meaning=journal.KINDS.get(record.kind, ""),
+        fields=fields if isinstance(fields, dict) else {},
+    )
+
+
+class Gathering:
+    """See the module. What does not change while one looks (roster, boundary file) is read once."""
+
+    def __init__(self, reads: Reads, manifests: Mapping[str, Manifest]) -> None:
+        self._reads = reads
+        self._manifests = manifests
+
+    @property
+    def zone(self) -> str:
+        """The time zone of the boundary in force, else `UTC`."""
+        return self._in_force.timezone if self._in_force else "UTC"
+
+    def facts(self, action: Action) -> Facts:
+        """Everything that was kept about the action."""
+        entries = tuple(map(entry_of, self._reads.records(action=action.id)))
+        proposal, matches = self._proposed(action, entries)
+        loaded = self._loaded(action, entries)
+        cited = [signal.evidence for signal in (proposal.rationale.signals if proposal and proposal.rationale else ())]
+        seen = (self._seen(each) for each in dict.fromkeys(filter(None, cited)))
+        return Facts(
+            action=action,
+            entries=entries,
+            run=self._reads.run(action.run),
+            proposal=proposal,
+            proposal_matches=matches,
+            boundary=self._boundary(action, loaded),
+            votes=tuple(VoteFacts(approval=each, why_not=self._why_not(each, action)) for each in self._votes(action)),
+            seen=tuple(each for each in seen if each is not None),
+            result=self._seen(action.evidence) if action.evidence else None,
+            call=self._call(action, loaded),
+            own_reads=self._own_reads(action),
+            stopping=self._stopping(action, entries),
+            undone_by=self._undone_by(action),
+        )
+
+    # --- what was proposed ------------------------------------------------------------------------------------------
+
+    def _proposed(self, action: Action, entries: Sequence[Entry]) -> tuple[Proposal | None, bool | None]:
+        payload = self._reads.payload(action.proposal)
+        if payload is None:
+            return None, None
+        try:
+            proposal = _proposal.decode(payload.data)
+        except msgspec.MsgspecError:
+            return None, None
+        committed = next((entry.fields.get("proposal") for entry in entries if entry.kind == "proposal"), None)
+        digest = intake.digest(
+            action=action.id,
+            agent=action.agent,
+            run=action.run,
+            connector=action.connector,
+            tool=action.tool,
+            definition=action.definition,
+            targets=action.targets,
+            arguments=proposal.arguments,
+            salt=proposal.salt,
+        )
+        return proposal, committed == journal.commitment(payload) and digest == action.digest
+
+    # --- the boundary ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _in_force(self) -> Boundary | None:
+        data = self._reads.fact(BOUNDARY_FILE)
+        try:
+            return load(data) if data else None
+        except RemitError:
+            return None
+
+    def _loaded(self, action: Action, entries: Sequence[Entry]) -> Entry | None:
+        """The record of the load that put the ruling's boundary in force: the last one before the ruling."""
+        ruled = max((entry.position for entry in entries if entry.kind in _RULED), default=None)
+        records = self._reads.records(kinds=("boundary.loaded",), limit=_MOST_LOADS)
+        for record in reversed(records):
+            if ruled is not None and record.position > ruled:
+                continue
+            entry = entry_of(record)
+            if entry.fields.get("digest") == action.ruling.boundary:
+                return entry
+        return None
+
+    def _boundary(self, action: Action, loaded: Entry | None) -> BoundaryFacts:
+        digest = action.ruling.boundary
+        data = self._reads.fact(BOUNDARY_FILE)
+        same = data is not None and sha256_hex(data) == digest.removeprefix("sha256:")
+        file = self._in_force if same else None
+        if loaded is None:
+            return BoundaryFacts(digest=digest, name=file.name if file else "", version=file.version if file else 0)
+        name, version, signers = (loaded.fields.get(each) for each in ("name", "version", "signers"))
+        return BoundaryFacts(
+            digest=digest,
+            name=name if isinstance(name, str) else file.name if file else "",
+            version=version if isinstance(version, int) else 0,
+            signers=tuple(map(str, signers)) if isinstance(signers, list) else (),
+            loaded_at=loaded.at,
+            position=loaded.position,
+        )
+
+    def _call(self, action: Action, loaded: Entry | None) -> CallFacts | None:
+        """What the connector's file says now; whether a stop could sever it counts only if the ruling's boundary pins
+        that very file."""
+        manifest = self._manifests.get(action.connector)
+        tool = manifest.tools.get(action.tool) if manifest else None
+        if manifest is None or tool is None:
+            return None
+        pins = loaded.fields.get("pins") if loaded else None
+        pinned = isinstance(pins, dict) and pins.get(manifest.name) == manifest.digest
+        return CallFacts(cuttable=manifest.cuttable if pinned else None, undo=tool.undo.tool if tool.undo else "")
+
+    # --- people ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _roster(self) -> Roster | None:
+        data = self._reads.fact(ROSTER)
+        try:
+            return load_roster(data) if data else None
+        except RemitError:
+            return None
+
+    @cached_property
+    def _home(self) -> Json:
+        created = self._reads.records(kinds=("home.created",), limit=1)
+        return entry_of(created[0]).fields.get("home") if created else None
+
+    def _votes(self, action: Action) -> tuple[Approval, ...]:
+        return self._reads.approvals(action.id)
+
+    def _why_not(self, approval: Approval, action: Action) -> str:
+        """Empty if the person's key, as the roster in force has it, signed this answer to exactly this action."""
+        person = self._roster.person(approval.person) if self._roster else None
+        if person is None:
+            return "the person is not on the roster in force now"
+        try:
+            verify(approval.signature, approval.statement, Namespace.APPROVAL, person.keys)
+            statement = ApprovalStatement.parse(approval.statement)
+        except RemitError as error:
+            return error.message
+        says = (statement.verb, statement.action, statement.digest, statement.person.casefold())
+        if says != (approval.verb, action.id, action.digest, approval.person.casefold()):
+            return "the statement is about something else"
+        if self._home is not None and statement.home != self._home:
+            return "the statement is for another home"
+        if not statement.issued - CLOCK_SKEW <= approval.at < statement.expires:
+            return "the statement was not valid when it was counted"
+        return ""
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
+
+    def _seen(self, evidence_id: str) -> Seen | None:
+        evidence = self._reads.evidence(evidence_id)
+        if evidence is None:
+            return None
+        outcomes = map(entry_of, self._reads.records(action=evidence.action, kinds=("outcome",)))
+        position = next((each.position for each in outcomes if each.fields.get("evidence") == evidence_id), None)
+        payload = self._reads.payload(evidence.payload)
+        if payload is None:
+            return Seen(evidence=evidence, position=position)
+        intact = sha256_hex(payload.data) == evidence.digest
+        return Seen(evidence=evidence, position=position, intact=intact, excerpt=_excerpt(payload))
+
+    # --- around it -----------------------------------------------------------------------------------------------
+
+    def _own_reads(self, action: Action) -> tuple[OwnRead, ...]:
+        """Remit's own reads about these targets while the action was decided and settled."""
+        if action.agent == REMIT or action.effect is Effect.READ or not action.targets:
+            return ()
+        until = max(action.opened_at, action.intended_at or 0, action.ended_at or 0)
+        query = Query(
+            agent=REMIT, case=action.case, connector=action.connector, since=action.opened_at - _BEFORE, until=until
+        )
+        asked = self._support_tools(action)
+        found = (
+            each
+            for each in self._reads.actions(query)
+            if not set(action.targets).isdisjoint(each.targets) and (asked is None or each.tool in asked)
+        )
+        return tuple(
+            OwnRead(action=each.id, tool=each.tool, state=each.state, at=each.opened_at)
+            for each in sorted(found, key=lambda each: each.opened_at)
+        )
+
+    def _support_tools(self, action: Action) -> frozenset[str] | None:
+        manifest = self._manifests.get(action.connector)
+        tool = manifest.tools.get(action.tool) if manifest else None
+        if tool is None:
+            return None
+        asked: list[Support | None] = [*tool.preconditions, tool.status]
+        return frozenset(support.tool for support in asked if support is not None)
+
+    def _undone_by(self, action: Action) -> tuple[str, ...]:
+        if action.effect is Effect.READ or action.ended_at is None:
+            return ()
+        query = Query(
+            run=action.run, connector=action.connector, since=action.opened_at, states=(State.DONE,), limit=1000
+        )
+        return tuple(each.id for each in self._reads.actions(query) if each.undoes == action.id)
+
+    def _stopping(self, action: Action, entries: Sequence[Entry]) -> Stopping | None:
+        """The stop that voided or cut the action, if one did."""
+        void = next((entry.fields.get("stop") for entry in entries if entry.kind == "void"), None)
+        if isinstance(void, str):
+            return self._stop(void, "the proposal is void")
+        ends = {entry.fields.get("state") for entry in entries if entry.kind == "outcome"}
+        if ends.isdisjoint({State.CUT, State.UNKNOWN}):
+            return None
+        for record in reversed(self._reads.records(kinds=("cut",), limit=_MOST_STOPS)):
+            fields = entry_of(record).fields
+            for name, effect in _CUT.items():
+                named = fields.get(name)
+                if isinstance(named, list) and action.id in named:
+                    return self._stop(str(fields.get("stop")), effect)
+        return None
+
+    def _stop(self, stop_id: str, effect: str) -> Stopping:
+        told: dict[str, Entry] = {}
+        for record in self._reads.records(kinds=("stop", "resume"), limit=2 * _MOST_STOPS):
+            entry = entry_of(record)
+            if entry.fields.get("stop") == stop_id:
+                told[entry.kind] = entry
+        order, lifted = told.get("stop"), told.get("resume")
+        if order is None:
+            return Stopping(stop=stop_id, effect=effect)
+        scope = " ".join(filter(None, (str(order.fields.get("scope", "")), str(order.fields.get("name", "")))))
+        return Stopping(
+            stop=stop_id,
+            effect=effect,
+            mode=str(order.fields.get("mode", "")),
+            scope=scope,
+            by=str(order.fields.get("by", "")),
+            at=order.at,
+            lifted_by=str(lifted.fields.get("by", "")) if lifted else "",
+            lifted_at=lifted.at if lifted else None,
+        )
+
+
+def _excerpt(payload: Payload) -> str:
+    """The beginning of what a tool result says, without what looks like a secret."""
+    text = payload.data[: 8 * _LONGEST_EXCERPT].decode("utf-8", "replace")
+    try:
+        result = msgspec.json.decode(payload.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        result = None
+    if isinstance(result, dict):
+        structured, content = result.get("structuredContent"), result.get("content")
+        blocks = content if isinstance(content, list) else []
+        texts = [block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str)]
+        text = msgspec.json.encode(structured).decode() if structured is not None else " ".join(texts) or text
+    return redact_patterns(text[:_LONGEST_EXCERPT])

@@ -1,0 +1,2 @@
+from tests.support.fixtures import make as make
+from tests.support.fixtures import templates as templates

@@ -1,0 +1,68 @@
+"""Fixtures that the tests of the real process share. A `conftest.py` imports them by name."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.gateway import Gateway
+from tests.support.home import LAB, Practice, build, manifest, run_apart
+
+Make = Callable[..., Practice]
+
+
+def short_folder() -> Path:
+    """A new folder with a path short enough for sockets."""
+    return Path(tempfile.mkdtemp(prefix="rt", dir="/tmp" if Path("/tmp").is_dir() else None)).resolve()
+
+
+class Templates:
+    """Homes whose tools are accepted, by what they were made with."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._made: dict[str, Practice] = {}
+
+    def get(self, connectors: Mapping[str, bytes], boundary: Mapping[str, str]) -> Practice:
+        """The template for these files; made and accepted at the first time."""
+        key = repr((sorted(connectors.items()), sorted(boundary.items())))
+        if key not in self._made:
+            practice = build(self._root / str(len(self._made)), connectors, boundary=boundary)
+            run_apart(_accepted(practice))
+            self._made[key] = practice
+        return self._made[key]
+
+
+async def _accepted(practice: Practice) -> None:
+    async with Gateway.on(practice) as gateway:
+        await gateway.accept_tools()
+
+
+@pytest.fixture(scope="session")
+def templates() -> Iterator[Templates]:
+    """The homes of this session."""
+    root = short_folder()
+    yield Templates(root)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def make(templates: Templates) -> Iterator[Make]:
+    """Makes a fresh home: `make("edr", files={…}, boundary={…})`."""
+    folders: list[Path] = []
+
+    def fresh(
+        *names: str, files: Mapping[str, bytes] | None = None, boundary: Mapping[str, str] | None = None
+    ) -> Practice:
+        connectors = {name: manifest(name) for name in names or LAB} | dict(files or {})
+        template = templates.get(connectors, boundary or {})
+        folders.append(short_folder())
+        return template.copy(folders[-1])
+
+    yield fresh
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
