@@ -133,9 +133,7 @@ def report(measured: Measured) -> str:
     warm = measured.rows["warm"]
     head = ["one HTTP tool call", "p50 ms", "p99 ms", "CPU ms", "calls/s", "p50 ms", "p99 ms", "CPU ms", "calls/s"]
     head += ["CPU : warm", "calls/s : warm"]
-    lines = [
-        [row.name, *_cells(row.alone), *_cells(row.many), *_ratios(row, warm)] for row in measured.rows.values()
-    ]
+    lines = [[row.name, *_cells(row.alone), *_cells(row.many), *_ratios(row, warm)] for row in measured.rows.values()]
     above = "one client: columns 2 to 5; 32 clients: columns 6 to 9 and the ratios\n"
     raw = f"\nraw 4 KiB append with fdatasync: p50 {measured.append:.2f} ms"
     return "\n".join([above + table(head, lines) + raw, "", *verdicts(measured)])
@@ -157,13 +155,16 @@ def verdicts(measured: Measured) -> list[str]:
         row = measured.rows[name]
         for what, cpu, rate, slack in (("floor", 0.4, 3.0, 3.0), ("aim", 0.2, 6.0, 1.5)):
             most = direct.alone.p50 + 2 * measured.append + slack
-            judged = (
+            judged: tuple[tuple[str, float, str, float, str], ...] = (
                 ("CPU a call, 1 client", row.alone.cpu / warm.alone.cpu, "≤", cpu, "× warm"),
                 ("CPU a call, 32 clients", row.many.cpu / warm.many.cpu, "≤", cpu, "× warm"),
                 ("calls/s, 32 clients", row.many.per_second / warm.many.per_second, "≥", rate, "× warm"),
                 ("p50, 1 client", row.alone.p50, "≤", most, f"ms (direct + 2 appends + {slack:g} ms)"),
             )
-            lines += [_verdict(f"{what:5} {name:6} {about}", *rest) for about, *rest in judged]
+            lines += [
+                _verdict(f"{what:5} {name:6} {about}", got, relation, wanted, unit)
+                for about, got, relation, wanted, unit in judged
+            ]
     return lines
 
 

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,8 +112,7 @@ class _Client(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport) or hasattr(transport, "write")
-        self._transport: Any = transport
+        self._transport: Any = transport  # uvloop's transports are of no asyncio class
         self._next()
 
     def data_received(self, data: bytes) -> None:
@@ -163,9 +163,7 @@ async def _load(server: Server, requests: list[list[bytes]], seconds: float) -> 
     clients: list[_Client] = []
     for mine in requests:
         _, client = await loop.create_connection(
-            lambda mine=mine: _Client(mine, tally),  # type: ignore[misc]
-            address.hostname,
-            address.port,
+            partial(_Client, mine, tally), address.hostname or "", address.port or 80
         )
         clients.append(client)
     await asyncio.sleep(WARM_UP_SECONDS)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.figures import table
 from remit.adapters.store.sqlite import SqliteStore, open_store
 from remit.flow.ports import Transaction
 from remit.model.words import (
@@ -163,12 +164,23 @@ def run(folder: Path | None = None, *, pairs: int = 4096) -> list[Row]:
         return [raw_appends(Path(made), 500), *asyncio.run(_measure(Path(made), pairs))]
 
 
+def report(rows: Sequence[Row]) -> str:
+    """The table, and whether the aims were reached."""
+    lines = [[row.name, f"{row.per_second:,.0f}", f"{row.p50:.2f}", f"{row.p99:.2f}", f"{row.cpu:.3f}"] for row in rows]
+    raw, alone, _, many, _ = rows
+    verdicts = (
+        (many.per_second >= 5_000, f"64 callers: {many.per_second:,.0f} ≥ 5,000 steps/s"),
+        (many.p99 <= 30, f"64 callers, p99: {many.p99:.1f} ≤ 30 ms"),
+        (alone.p50 <= 2 * raw.p50, f"alone, p50: {alone.p50:.2f} ≤ {2 * raw.p50:.2f} ms (2 raw appends)"),
+    )
+    said = [f"{'pass' if reached else 'MISS'}  aim   store, {about}" for reached, about in verdicts]
+    head = ["durable steps", "steps/s", "p50 ms", "p99 ms", "CPU ms a step"]
+    return "\n".join([table(head, lines), "", *said])
+
+
 def main() -> None:
     """Print the table."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    print(f"{'what':32} {'steps/s':>10} {'p50 ms':>9} {'p99 ms':>9} {'CPU ms/step':>12}")
-    for row in run(folder):
-        print(f"{row.name:32} {row.per_second:>10,.0f} {row.p50:>9.2f} {row.p99:>9.2f} {row.cpu:>12.3f}")
+    print(report(run(Path(sys.argv[1]) if len(sys.argv) > 1 else None)))
 
 
 if __name__ == "__main__":

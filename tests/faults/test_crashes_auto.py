@@ -28,8 +28,6 @@ AUTOMATIC = [
     ("minted", 2, UNKNOWN, False),
     ("handing over", 2, UNKNOWN, False),
     ("answered", 2, UNKNOWN, True),
-    ("before_begin", 4, UNKNOWN, True),
-    ("after_step", 4, UNKNOWN, True),
     ("before_commit", 4, UNKNOWN, True),
     ("after_commit_before_ack", 4, DONE, True),
     ("recorded", 2, DONE, True),

@@ -163,6 +163,7 @@ class Past:
         loaded = journal.record(
             "boundary.loaded",
             at,
+            name="soc-triage",
             digest=self.boundary,
             version=7,
             signers=["ann"],
@@ -377,7 +378,7 @@ class Past:
 
         return self.commit(step)  # type: ignore[no-any-return]
 
-    def stop(self, by: str = "bob", **did: list[str]) -> StopOrder:
+    def stop(self, by: str = "bob", **did: Any) -> StopOrder:
         order = StopOrder(id=self.fresh("stp"), mode=StopMode.CUT, scope=Scope(), at=self.now, by=by)
 
         def step(tx: Transaction) -> None:

@@ -122,7 +122,7 @@ def test_a_vote_is_verified_by_the_roster_and_by_what_it_says(past: Past) -> Non
     assert [vote.verified for vote in look.story(good.id).votes] == [True]
     reasons = [look.story(each.id).votes[0].why_not for each in (forged, stranger, other)]
     assert "key" in reasons[0]
-    assert reasons[1:] == ["the person is not on the roster in force now", "the statement is about something else"]
+    assert reasons[1:] == ["the person was not on the roster then in force", "the statement is about something else"]
 
 
 def test_evidence_is_grounded_only_if_this_run_was_shown_it_before_it_proposed(past: Past) -> None:

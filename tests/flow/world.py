@@ -180,6 +180,7 @@ class World:
         self.names = Pseudonyms(b"names")
         self.lab = Lab({name: list(found) for name, found in DEFINITIONS.items()}, reads=store.reads)
         self.lost: tuple[str, ...] = ()
+        self.at: dict[str, Callable[[], object]] = {}  # what happens, once, at a point of the road (`flow.points`)
 
     @classmethod
     async def begin(cls, store: AnyStore | None = None, files: Files | None = None) -> World:
@@ -215,7 +216,7 @@ class World:
             reads=self.store.reads,
         )
         self.reruling = Reruling(rulings=self.rulings, clock=self.clock, ids=self.ids, reads=self.store.reads)
-        shared |= {"alerts": self.told, "ids": self.ids, "hints": self.hints}
+        shared |= {"alerts": self.told, "ids": self.ids, "hints": self.hints, "point": self._point}
         carrier = Carrier(in_flight=self.in_flight, connectors=self.lab, credentials=Minter(b"\7" * 32, HOME), **shared)
         self.steward = Steward(
             forces=self.forces,
@@ -260,6 +261,11 @@ class World:
             hints=self.hints,
             own=self.own,
         )
+
+    def _point(self, name: str) -> None:
+        happens = self.at.pop(name, None)
+        if happens is not None:
+            happens()
 
     async def crash(self, *, landing: bool = False) -> None:
         """The gateway is killed: nothing that it was about to write is written; what hung at a connector lands or

@@ -13,6 +13,7 @@ from tests.support.gateway import Gateway
 from tests.support.home import LAB, Practice, build, manifest, run_apart
 
 Make = Callable[..., Practice]
+Prepare = Callable[[Practice], None]
 
 
 def short_folder() -> Path:
@@ -27,11 +28,15 @@ class Templates:
         self._root = root
         self._made: dict[str, Practice] = {}
 
-    def get(self, connectors: Mapping[str, bytes], boundary: Mapping[str, str]) -> Practice:
-        """The template for these files; made and accepted at the first time."""
-        key = repr((sorted(connectors.items()), sorted(boundary.items())))
+    def get(
+        self, connectors: Mapping[str, bytes], boundary: Mapping[str, str], prepare: Prepare | None = None
+    ) -> Practice:
+        """The template for these files; made, prepared and accepted at the first time."""
+        key = repr((sorted(connectors.items()), sorted(boundary.items()), prepare))
         if key not in self._made:
             practice = build(self._root / str(len(self._made)), connectors, boundary=boundary)
+            if prepare is not None:
+                prepare(practice)
             run_apart(_accepted(practice))
             self._made[key] = practice
         return self._made[key]
@@ -52,14 +57,20 @@ def templates() -> Iterator[Templates]:
 
 @pytest.fixture
 def make(templates: Templates) -> Iterator[Make]:
-    """Makes a fresh home: `make("edr", files={…}, boundary={…})`."""
+    """Makes a fresh home: `make("edr", files={…}, boundary={…})`, with the lab's connectors of these names (all that
+    most tests need, where none is named) and connector files of the test's own."""
     folders: list[Path] = []
 
     def fresh(
-        *names: str, files: Mapping[str, bytes] | None = None, boundary: Mapping[str, str] | None = None
+        *names: str,
+        files: Mapping[str, bytes] | None = None,
+        boundary: Mapping[str, str] | None = None,
+        prepare: Prepare | None = None,
+        without_lab: bool = False,
     ) -> Practice:
-        connectors = {name: manifest(name) for name in names or LAB} | dict(files or {})
-        template = templates.get(connectors, boundary or {})
+        lab = () if without_lab else names or LAB
+        connectors = {name: manifest(name) for name in lab} | dict(files or {})
+        template = templates.get(connectors, boundary or {}, prepare)
         folders.append(short_folder())
         return template.copy(folders[-1])
 

@@ -19,7 +19,8 @@ class SystemClock:
     """See `remit.flow.ports.Clock`. `high_water` is the latest time that the store has ever seen.
 
     A jump of more than 2 s between wall and monotonic clocks latches until `forgive`. Time never goes back: while the
-    wall clock is behind the high-water mark, time stands still there and moves on with the monotonic clock.
+    wall clock is behind the high-water mark, time moves on from there at half the speed of the monotonic clock. So
+    everything still expires, and the wall clock catches up.
     """
 
     def __init__(
@@ -33,7 +34,8 @@ class SystemClock:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._high = high_water
-        self._offset = wall() // 1000 - monotonic() // 1000
+        self._ticks = monotonic() // 1000
+        self._offset = wall() // 1000 - self._ticks
         self._why = ""
         if high_water - self._wall_now() > JUMP:
             behind = (high_water - self._wall_now()) / SECOND
@@ -42,14 +44,15 @@ class SystemClock:
     def now(self) -> Instant:
         """See `Clock`."""
         with self._lock:
-            wall = self._wall_now()
-            offset = wall - self._monotonic() // 1000
+            wall, ticks = self._wall_now(), self._monotonic() // 1000
+            offset = wall - ticks
             if abs(offset - self._offset) > JUMP:
                 if not self._why:
                     ahead = (offset - self._offset) / SECOND
                     self._why = f"the wall clock jumped by {ahead:+.1f} s against the monotonic clock"
                 self._offset = offset
-            self._high = max(self._high + 1, wall) if wall <= self._high else wall
+            passed, self._ticks = ticks - self._ticks, ticks
+            self._high = max(wall, self._high + max(passed // 2, 1))
             return self._high
 
     def jumped(self) -> str:

@@ -58,6 +58,7 @@ class Ending(msgspec.Struct, frozen=True):
     why: str
     handed_over: bool
     raw: bytes = b""
+    stop: str = ""
 
 
 class Carrier:
@@ -89,11 +90,18 @@ class Carrier:
     async def carry(self, execution: Execution, *, tool: Tool, arguments: bytes, evidence_id: str) -> None:
         """From a durable intent to a durable outcome. The body of the action's own task."""
         ending = await self._call(execution, tool, arguments)
-        await asyncio.shield(self._close(execution.action, ending, tool, evidence_id))
+        closing = asyncio.ensure_future(self._close(execution.action, ending, tool, evidence_id))
+        # INVARIANT: the register lets go of an action only once its outcome is written, whatever cancels the waiting.
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                if not closing.cancelled():
+                    _swallow_cancellation()
 
     async def not_started(self, action: Action, order: StopOrder) -> None:
         """A stop came between the intent and the start: nothing was sent."""
-        ending = Ending(Event.CUT, stop.clause(order).says, handed_over=False)
+        ending = Ending(Event.CUT, stop.clause(order).says, handed_over=False, stop=order.id)
         await self._close(action, ending, None, "")
 
     async def _call(self, execution: Execution, tool: Tool, arguments: bytes) -> Ending:
@@ -116,7 +124,7 @@ class Carrier:
                 on_progress=partial(self._hints.progress, action.id),
             )
         except Stopped as stopped:
-            return Ending(Event.CUT, stop.clause(stopped.order).says, handed_over=False)
+            return Ending(Event.CUT, stop.clause(stopped.order).says, handed_over=False, stop=stopped.order.id)
         except NotSent as error:
             return self._not_sent(execution, str(error))
         except UpstreamRefused as error:
@@ -138,17 +146,17 @@ class Carrier:
 
     def _not_sent(self, execution: Execution, why: str) -> Ending:
         if execution.cut_by is not None:
-            return Ending(Event.CUT, stop.clause(execution.cut_by).says, handed_over=False)
+            return Ending(Event.CUT, stop.clause(execution.cut_by).says, handed_over=False, stop=execution.cut_by.id)
         return Ending(Event.FAIL, f"not sent: {why}", handed_over=False)
 
     def _lost(self, execution: Execution, why: str) -> Ending:
         order = execution.cut_by
         if order is not None and not execution.handed_over:
-            return Ending(Event.CUT, stop.clause(order).says, handed_over=False)
+            return Ending(Event.CUT, stop.clause(order).says, handed_over=False, stop=order.id)
         if order is not None and execution.severed:
-            return Ending(Event.CUT, f"severed: {stop.clause(order).says}", handed_over=True)
+            return Ending(Event.CUT, f"severed: {stop.clause(order).says}", handed_over=True, stop=order.id)
         if order is not None:
-            return Ending(Event.LOSE, f"may still land: {stop.clause(order).says}", handed_over=True)
+            return Ending(Event.LOSE, f"may still land: {stop.clause(order).says}", handed_over=True, stop=order.id)
         if execution.collateral:
             return Ending(
                 Event.LOSE, "its connector's process was killed by a stop of something else", handed_over=True
@@ -223,6 +231,8 @@ class Carrier:
         at = self._clock.now()
         changes: dict[str, Any] = {"ended_at": at, "handed_over": ending.handed_over, "outcome": ending.why}
         fields: dict[str, Any] = {"warrant": action.warrant, "handed_over": ending.handed_over}
+        if ending.stop:
+            fields["stop"] = ending.stop
         if payload is not None and evidence is not None:
             tx.put_payload(payload)
             tx.put_evidence(evidence)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from remit.flow.ports import Query, Reads, StoredRecord
-from remit.flow.reloading import BOUNDARY_FILE, ROSTER
+from remit.flow.reloading import BOUNDARY_FILE, ROSTER, kept_fact
 from remit.gates import intake, journal
 from remit.gates.boundary.load import load
 from remit.gates.boundary.words import Boundary
@@ -26,7 +26,7 @@ from remit.model.manifest import Manifest, Support
 from remit.model.people import Roster, load_roster
 from remit.model.signatures import Namespace, verify
 from remit.model.statements import CLOCK_SKEW, ApprovalStatement
-from remit.model.words import MINUTE, REMIT, Action, Approval, Effect, Json, Payload, Proposal, State
+from remit.model.words import MINUTE, REMIT, Action, Approval, Effect, Instant, Json, Payload, Proposal, State
 
 _MOST_LOADS: Final = 10_000
 _MOST_STOPS: Final = 1_000
@@ -128,6 +128,14 @@ class Gathering:
         except RemitError:
             return None
 
+    def _once(self, digest: str) -> Boundary | None:
+        """The boundary of that digest, if its file was kept when it came into force."""
+        data = self._reads.fact(kept_fact(BOUNDARY_FILE, digest))
+        try:
+            return load(data) if data and sha256_hex(data) == digest else None
+        except RemitError:
+            return None
+
     def _loaded(self, action: Action, entries: Sequence[Entry]) -> Entry | None:
         """The record of the load that put the ruling's boundary in force: the last one before the ruling."""
         ruled = max((entry.position for entry in entries if entry.kind in _RULED), default=None)
@@ -142,9 +150,7 @@ class Gathering:
 
     def _boundary(self, action: Action, loaded: Entry | None) -> BoundaryFacts:
         digest = action.ruling.boundary
-        data = self._reads.fact(BOUNDARY_FILE)
-        same = data is not None and sha256_hex(data) == digest.removeprefix("sha256:")
-        file = self._in_force if same else None
+        file = self._once(digest)
         if loaded is None:
             return BoundaryFacts(digest=digest, name=file.name if file else "", version=file.version if file else 0)
         name, version, signers = (loaded.fields.get(each) for each in ("name", "version", "signers"))
@@ -178,6 +184,20 @@ class Gathering:
         except RemitError:
             return None
 
+    def _roster_at(self, at: Instant) -> Roster | None:
+        """The roster that was in force at that time; today's where it was not kept."""
+        loads = [
+            entry_of(each) for each in self._reads.records(kinds=("roster.loaded", "home.created"), limit=_MOST_LOADS)
+        ]
+        before = [entry for entry in loads if entry.at <= at]
+        latest = before[-1].fields if before else {}
+        digest = latest.get("digest", latest.get("roster"))
+        data = self._reads.fact(kept_fact(ROSTER, digest)) if isinstance(digest, str) else None
+        try:
+            return load_roster(data) if data and sha256_hex(data) == digest else self._roster
+        except RemitError:
+            return self._roster
+
     @cached_property
     def _home(self) -> Json:
         created = self._reads.records(kinds=("home.created",), limit=1)
@@ -187,10 +207,11 @@ class Gathering:
         return self._reads.approvals(action.id)
 
     def _why_not(self, approval: Approval, action: Action) -> str:
-        """Empty if the person's key, as the roster in force has it, signed this answer to exactly this action."""
-        person = self._roster.person(approval.person) if self._roster else None
+        """Empty if the person's key, as the roster then in force has it, signed this answer to exactly this action."""
+        roster = self._roster_at(approval.at)
+        person = roster.person(approval.person) if roster else None
         if person is None:
-            return "the person is not on the roster in force now"
+            return "the person was not on the roster then in force"
         try:
             verify(approval.signature, approval.statement, Namespace.APPROVAL, person.keys)
             statement = ApprovalStatement.parse(approval.statement)
@@ -264,6 +285,10 @@ class Gathering:
         ends = {entry.fields.get("state") for entry in entries if entry.kind == "outcome"}
         if ends.isdisjoint({State.CUT, State.UNKNOWN}):
             return None
+        outcome = next((entry.fields for entry in entries if entry.kind == "outcome"), {})
+        if isinstance(outcome.get("stop"), str):
+            sent = "severed" if State.CUT in ends else "may_still_land"
+            return self._stop(str(outcome["stop"]), _CUT[sent if outcome.get("handed_over") else "not_sent"])
         for record in reversed(self._reads.records(kinds=("cut",), limit=_MOST_STOPS)):
             fields = entry_of(record).fields
             for name, effect in _CUT.items():

@@ -191,6 +191,7 @@ class OwnTools:
                 evidence=known,
                 not_shown=len(set(cited)) - len(known),
                 payload=journal.commitment(payload),
+                kept=payload.id,
             )
             concluded = replace(now, verdict=conclusion.verdict)
             tx.put_run(concluded, verdict)
@@ -208,7 +209,8 @@ class OwnTools:
         intake.check_rationale(conclusion.rationale)
         if conclusion.verdict not in ("malicious", "benign", "undetermined"):
             shown = safe_line(conclusion.verdict, 40)
-            raise Misuse(f"a verdict is `malicious`, `benign` or `undetermined`, not `{shown}`")
+            says = f"a verdict is `malicious`, `benign` or `undetermined`, not `{shown}`"
+            raise Misuse(says, hint="conclude again with one of the three")
         return conclusion
 
 

@@ -10,6 +10,7 @@ lock. The files beside them are what people propose; a file that changes by itse
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -45,6 +46,11 @@ ROSTER, BOUNDARY, BOUNDARY_FILE, INVENTORY = "roster", "boundary", "boundary.fil
 def lock_fact(connector: str) -> str:
     """The name of the fact that holds a connector's accepted lock."""
     return f"lock:{connector}"
+
+
+def kept_fact(what: str, digest: str) -> str:
+    """The name of the fact that keeps a file that was once in force, so that old records can still be checked."""
+    return f"{what}:{digest}"
 
 
 class Sources(Protocol):
@@ -109,19 +115,31 @@ class Reloading:
         self._forces: Forces | None = None
         self._waits: tuple[str, ...] = ()
         self._loaded: Loaded | None = None
+        self._offered: dict[str, tuple[dict[str, str], list[str]]] = {}  # what is on record, by connector
 
     async def load(self, *records: Record) -> Force:
         """Check every file and put them in force together. Raises what the checks raise; then nothing changed, and
         the refusal is on record. `records` are the statement of whoever asked for it."""
+        now = self._clock.now()
         try:
-            gathered = self._gather(self._clock.now())
+            roster = self._roster(now)
         except RemitError as error:
-            await self._refused(error)
+            await self._refused("roster.refused", error)
             raise
-        await self._offers.apply(gathered.manifests)
+        try:
+            gathered = self._gather(roster, now)
+        except RemitError as error:
+            await self._refused("boundary.refused", error)
+            raise
         await self._store.commit(lambda tx: self._write(tx, gathered, records))
         self._waits = gathered.inventory_waits
         self._loaded = gathered.loaded
+        self._put(gathered)
+        await self._offers.apply(gathered.manifests)
+        return self._put(gathered)
+
+    def _put(self, gathered: _Gathered) -> Force:
+        """Swap, with the tools that the connectors offer at this moment."""
         return self._swap(self._force_of(gathered.loaded, gathered.roster, gathered.inventory, gathered.manifests))
 
     def bind(self, forces: Forces) -> None:
@@ -133,7 +151,8 @@ class Reloading:
         if self._forces is None or self._loaded is None:
             return
         force = self._forces.current
-        self._swap(self._force_of(self._loaded, force.roster, force.inventory, force.manifests))
+        swapped = self._swap(self._force_of(self._loaded, force.roster, force.inventory, force.manifests))
+        self._record_offers(swapped)
 
     def report(self, force: Force) -> Report:
         """What is in force, in short."""
@@ -176,8 +195,8 @@ class Reloading:
 
     # --- gathering ---------------------------------------------------------------------------------------------
 
-    def _gather(self, now: Instant) -> _Gathered:
-        roster, roster_data, roster_signers = self._roster(now)
+    def _gather(self, accepted: tuple[Roster, bytes, tuple[str, ...]], now: Instant) -> _Gathered:
+        roster, roster_data, roster_signers = accepted
         signed = self._sources.boundary()
         before, standing = self._before()
         loaded = check_boundary(signed, roster, before, standing, now)
@@ -224,9 +243,11 @@ class Reloading:
             version, by = gathered.roster.version, list(gathered.roster_signers)
             entry = journal.record("roster.loaded", at, digest=gathered.roster.digest, version=version, signers=by)
             tx.set_fact(ROSTER, gathered.roster_data, entry)
+        tx.set_fact(kept_fact(ROSTER, gathered.roster.digest), gathered.roster_data)
         entry = journal.record(
             "boundary.loaded",
             at,
+            name=loaded.boundary.name,
             digest=loaded.digest,
             version=loaded.boundary.version,
             signers=signers,
@@ -238,6 +259,7 @@ class Reloading:
         if tx.fact(BOUNDARY_FILE) != gathered.boundary_data:
             file = journal.record("boundary.file", at, digest=loaded.digest, bytes=len(gathered.boundary_data))
             tx.set_fact(BOUNDARY_FILE, gathered.boundary_data, file)
+        tx.set_fact(kept_fact(BOUNDARY_FILE, loaded.digest), gathered.boundary_data)
         self._write_inventory(tx, gathered, at)
 
     def _write_inventory(self, tx: Transaction, gathered: _Gathered, at: Instant) -> None:
@@ -253,11 +275,23 @@ class Reloading:
             applied = len(gathered.inventory_applied)
             tx.append(journal.record("inventory.waiting", at, loosenings=waiting, tightened=applied))
 
-    async def _refused(self, error: RemitError) -> None:
+    async def _refused(self, kind: str, error: RemitError) -> None:
         at = self._clock.now()
-        entry = journal.record("boundary.refused", at, why=type(error).__name__)
+        entry = journal.record(kind, at, why=type(error).__name__)
         await self._store.commit(lambda tx: tx.append(entry))
         self._alerts.send({"code": "not-loaded", "why": error.message})
+
+    def _record_offers(self, force: Force) -> None:
+        """Write down which connectors offer something else than before, and what of it is parked."""
+        at = self._clock.now()
+        for name, definitions in self._offers.definitions().items():
+            offered = {each.name: each.digest for each in definitions}
+            parked = sorted(t.definition.name for t in force.tools.values() if t.connector == name and t.parked)
+            if self._offered.get(name) == (offered, parked):
+                continue
+            self._offered[name] = (offered, parked)
+            changed = journal.record("connector.changed", at, connector=name, tools=offered, parked=parked)
+            self._store.commit_soon(partial(_append, changed))
 
     def _force_of(
         self, loaded: Loaded, roster: Roster, inventory: Inventory, manifests: Mapping[str, Manifest]
@@ -279,3 +313,7 @@ class Reloading:
         if self._forces is not None:
             self._forces.swap(force)
         return force
+
+
+def _append(record: Record, tx: Transaction) -> None:
+    tx.append(record)

@@ -196,6 +196,8 @@ class Runs:
                 continue
             seen.add((kind, name))
             target = force.inventory.resolve(name)
+            if target.known and kind not in (None, "case", target.kind):
+                continue  # a lookup leads to what its field is declared to name, and to nothing else of that name
             if target.known:
                 found[target.id] = None
             for tool in self._lookup_tools(kind, target.kind):

@@ -78,7 +78,7 @@ class Settling:
             at = self._clock.now()
             event = Event.SETTLE_APPLIED if applied else Event.SETTLE_NOT_APPLIED
             outcome = f"{'applied' if applied else 'not applied'}, settled by {by}"
-            settled = journal.of_action("settled", at, action, applied=applied, hand=bool(records))
+            settled = journal.of_action("settled", at, action, applied=applied, hand=bool(records), by=by)
             return tx.move(
                 action.id, action.revision, event, settled, *records, ended_at=at, outcome=outcome, settled_by=by
             )

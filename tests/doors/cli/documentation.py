@@ -25,9 +25,9 @@ Exit codes: 0 fine, 1 no (refused, not verified, still not known), 2 wrong use, 
 Looking works without a gateway: the store is opened read-only. What changes something goes to the gateway's socket;
 where no gateway runs, the command takes the home's lock and does the same by itself.
 
-Commands that sign take `--key FILE` (default: `$REMIT_KEY`, else `~/.ssh/id_ed25519`), `--person ID` (default: whose key
-it is) and `--ssh-keygen` (keys in an agent or on hardware). In a practice home they find the keys of its people. `remit
-run exec` sets `REMIT_TOKEN`, `REMIT_URL` and `REMIT_SOCKET` for the command that it starts.
+Commands that sign take `--key FILE` (default: `$REMIT_KEY`, else `~/.ssh/id_ed25519`), `--person ID` (default: whose
+key it is) and `--ssh-keygen` (keys in an agent or on hardware). In a practice home they find the keys of its people.
+`remit run exec` sets `REMIT_TOKEN`, `REMIT_URL` and `REMIT_SOCKET` for the command that it starts.
 
 """
 

@@ -65,6 +65,11 @@ async def test_home_and_token_file_are_read_from_the_environment(short_path: Pat
     )
 
 
+async def test_the_socket_is_read_from_the_environment_and_comes_before_the_home(doors: Doors) -> None:
+    environment = {"REMIT_SOCKET": str(doors.socket), "REMIT_HOME": "/nowhere", "REMIT_TOKEN": TOKEN}
+    assert (await run(stdin=PING, environment=environment))[0] == 0
+
+
 async def test_without_a_gateway_it_says_so_and_ends_with_3(short_path: Path) -> None:
     code, output, errors = await run("--home", str(short_path), environment={"REMIT_TOKEN": TOKEN})
     assert (code, output) == (3, b"")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from remit.adapters.connectors.connector import Connector
@@ -51,6 +52,7 @@ class RunningConnectors:
         self._definitions: dict[str, tuple[Definition, ...]] = {}
         self._problems: dict[str, str] = {}
         self._secrets: dict[str, tuple[str, ...]] = {}
+        self._cuttable: set[str] = set()
         self._listings: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[], None] = lambda: None  # set once, by the node
 
@@ -80,7 +82,7 @@ class RunningConnectors:
             if name not in found or not found[name].reason:
                 since = found[name].since if name in found else self._now()
                 found[name] = ConnectorStatus(state="down", since=since, reason=why)
-        return found
+        return {name: replace(each, reason=self._clean(name, each.reason)) for name, each in found.items()}
 
     def stderr_tail(self, name: str) -> str:
         """The last of what a connector's process wrote to stderr, without secrets."""
@@ -99,18 +101,31 @@ class RunningConnectors:
         handed_over: Callable[[], None],
         on_progress: Callable[[Json], None] | None = None,
     ) -> bytes:
-        """See `Connectors`. What the connector was given as a secret is struck out of its answer."""
+        """See `Connectors`. What the connector was given as a secret is struck out of all that it says: its answer,
+        its errors, its progress."""
         known = self._running.get(connector)
         if known is None:
             raise NotSent(self._problems.get(connector) or f"connector `{connector}` does not run")
-        raw = await known.call(tool, arguments, meta, action=action, handed_over=handed_over, on_progress=on_progress)
+        tell = on_progress
+        if on_progress is not None and self._secrets.get(connector):
+            tell = _Cleaned(on_progress, self._secrets[connector])
+        try:
+            raw = await known.call(tool, arguments, meta, action=action, handed_over=handed_over, on_progress=tell)
+        except UpstreamRefused as error:
+            raise UpstreamRefused(error.code, self._clean(connector, error.message)) from None
         secrets = self._secrets.get(connector, ())
         return raw if not secrets else redact(raw.decode(errors="replace"), secrets).encode()
 
     def sever(self, connector: str, actions: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
-        """See `Connectors`."""
+        """See `Connectors`. Where the manifest says that it is not cuttable, a dead process proves nothing."""
         known = self._running.get(connector)
-        return known.sever(actions) if known is not None else (False, ())
+        if known is None:
+            return False, ()
+        certain, others = known.sever(actions)
+        return certain and connector in self._cuttable, others
+
+    def _clean(self, connector: str, text: str) -> str:
+        return redact(text, self._secrets.get(connector, ()))
 
     # --- one connector ---------------------------------------------------------------------------------------------
 
@@ -124,6 +139,8 @@ class RunningConnectors:
             self._problems[name] = error.message
             return
         self._secrets[name] = secrets
+        if manifest.cuttable:
+            self._cuttable.add(name)
         connector = Connector(settings, now=self._now, jitter=self._jitter)
         self._running[name] = connector
         connector.on_tools_changed(lambda: self._list_soon(connector, manifest))
@@ -138,6 +155,7 @@ class RunningConnectors:
         self._definitions.pop(name, None)
         self._problems.pop(name, None)
         self._secrets.pop(name, None)
+        self._cuttable.discard(name)
         if connector is not None:
             await connector.close(GRACE)
 
@@ -149,10 +167,10 @@ class RunningConnectors:
     async def _list(self, connector: Connector, manifest: Manifest) -> None:
         name = manifest.name
         try:
-            listed = await connector.list_tools()
+            listed = redact(await connector.list_tools(), self._secrets.get(name, ()))
             definitions = tuple(read_definition(raw) for raw in listed)
         except (NotSent, AnswerLost, UpstreamRefused, RemitError) as error:
-            self._problems[name] = f"its tools could not be listed: {error}"
+            self._problems[name] = self._clean(name, f"its tools could not be listed: {error}")
             log.warning("connector %s: %s", name, self._problems[name])
             return
         if self._running.get(name) is not connector:
@@ -189,6 +207,17 @@ class RunningConnectors:
             stderr_file=self._stderr_folder / f"{manifest.name}.stderr",
         )
         return settings, tuple(secrets)
+
+
+class _Cleaned:
+    """A listener for progress that is told nothing secret."""
+
+    def __init__(self, listener: Callable[[Json], None], secrets: tuple[str, ...]) -> None:
+        self._listener = listener
+        self._secrets = secrets
+
+    def __call__(self, progress: Json) -> None:
+        self._listener(redact(progress, self._secrets))
 
 
 def _digest(manifest: Manifest | None) -> str:

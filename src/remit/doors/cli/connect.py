@@ -101,7 +101,7 @@ def _say_refusal(line: bytes) -> int:
 
 def _socket_path(arguments: list[str], environment: Mapping[str, str]) -> str:
     home = environment.get("REMIT_HOME", "")
-    path = ""
+    path = environment.get("REMIT_SOCKET", "")
     while arguments:
         option, _, value = arguments.pop(0).partition("=")
         if option not in ("--home", "--socket"):
@@ -111,7 +111,8 @@ def _socket_path(arguments: list[str], environment: Mapping[str, str]) -> str:
             raise _Stop(WRONG_USE, f"`{option}` needs a value\n{_USAGE}")
         home, path = (value, "") if option == "--home" else (home, value)
     if not path and not home:
-        raise _Stop(WRONG_USE, f"no home is given\nhint: set REMIT_HOME, or say where the gateway is\n{_USAGE}")
+        hint = "set REMIT_SOCKET or REMIT_HOME, or say where the gateway is"
+        raise _Stop(WRONG_USE, f"no home is given\nhint: {hint}\n{_USAGE}")
     return path or os.path.join(home, "run", "agents.sock")  # noqa: PTH118 - pathlib costs 10 ms of start
 
 

@@ -38,7 +38,7 @@ bridge an agent's stdio to the gateway: what an MCP client starts in place of it
 
 options:
   --home DIR     the home folder of the gateway (default: $REMIT_HOME)
-  --socket PATH  the gateway's socket for agents, for an agent that may not look into the home
+  --socket PATH  the gateway's socket for agents, for one that may not look into the home (default: $REMIT_SOCKET)
 
 the run's token comes from $REMIT_TOKEN or the file $REMIT_TOKEN_FILE, never from the command line
 """

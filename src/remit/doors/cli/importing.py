@@ -18,7 +18,8 @@ from remit.model.errors import Misuse
 from remit.model.manifest import load_manifest
 
 _SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API[_-]?KEY|ACCESS[_-]?KEY|PRIVATE|AUTH(?!OR)|COOKIE|[_-]PAT$|^PAT$|[_-]KEY$",
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|API[_-]?KEY|ACCESS[_-]?KEY|PRIVATE|AUTH(?!ORS?(?:[_-]|$))|COOKIE"
+    r"|(?:^|[_-])PAT$|[_-]KEY$",
     re.I,
 )
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}")
@@ -141,11 +142,7 @@ def looks_secret(name: str, value: str) -> bool:
 
 def _http(server: Mapping[str, Any], result: Imported) -> tuple[list[str], list[Secret]]:
     url = server["url"]
-    if (
-        not isinstance(url, str)
-        or redact_patterns(url) != url
-        or re.search(r"[?&][^=]*(key|token|secret)[^=]*=", url, re.I)
-    ):
+    if not isinstance(url, str) or redact_patterns(url) != url or _SECRET_IN_URL.search(url):
         result.problem = "its `url` holds what looks like a secret, which would be in clear in the file"
         return [], []
     secrets: list[Secret] = []

@@ -28,10 +28,13 @@ from remit.model.words import Definition
 
 _PINS = re.compile(r"^\[boundary\.pins\.connectors\][^\n]*\n", re.MULTILINE)
 _VERSION = re.compile(r"^version\s*=\s*([0-9]+)", re.MULTILINE)
-_WARRANT = (
-    "# `warrant`: Remit sends a proof with each call; a connector that does not check it acts for anybody.\n"
-    'credential = { class = "warrant" }'
-)
+_CREDENTIALS = {
+    "stdio": "# It acts with the rights of its user: before it may change things, the boundary needs a `[[static]]`.\n"
+    "# Write `warrant` only where its program checks the warrants of Remit.\n"
+    'credential = { class = "static" }',
+    "http": "# `warrant`: Remit sends a proof with each call; a connector that does not check it acts for anybody.\n"
+    'credential = { class = "warrant" }',
+}
 
 
 def offered(home: Path, name: str) -> tuple[list[Definition], str]:
@@ -86,7 +89,8 @@ def with_drafts(text: str, name: str, missing: Sequence[Definition]) -> str:
     except RemitError:
         if none not in text:
             raise
-        drafted = drafted.replace(none, _WARRANT, 1)
+        transport = load_manifest(text.encode(), name).transport
+        drafted = drafted.replace(none, _CREDENTIALS[transport], 1)
         load_manifest(drafted.encode(), name)
     return drafted
 

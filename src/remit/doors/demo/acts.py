@@ -6,23 +6,25 @@ the connectors' own state.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
-from remit.doors.cli.answering import Answered
 from remit.doors.demo import lab
 from remit.doors.demo.deciding import OnCall
-from remit.doors.demo.home import AGENT
+from remit.doors.demo.home import AGENT, must, remit
 from remit.doors.demo.narrator import Narrator
-from remit.doors.demo.processes import FAULT, Program
+from remit.doors.demo.processes import Program
 from remit.doors.demo.story import Story
 from remit.doors.demo.working import LONGEST_SECONDS, Work
+from remit.model.errors import Fault
 
 ISOLATE = "host.isolate"
 SLOW_SECONDS = 20
 MIDDLE_SECONDS = 1.0
 SETTLE_SECONDS = 20.0
 PRESS_SECONDS = 12.0
+SYSTEMS = {"siem": "event search", "edr": "endpoint console", "idp": "accounts", "firewall": "firewall"}
 _PAGE_PARTS = ("WHAT THEY MAY DO", "WHAT THEY MAY NOT")
 
 
@@ -86,7 +88,7 @@ def _work_without(story: Story, servers: dict[str, Program]) -> Narrator:
         if (line := agent.line(0.5)) is not None:
             narrator.line(line)
         if time.monotonic() > end:
-            raise Answered(FAULT, "the agent did not come to an end without Remit", "without-agent.log says more")
+            raise Fault("the agent did not come to an end without Remit", hint="without-agent.log says more")
     for server in servers.values():
         story.programs.end(server)
     return narrator
@@ -98,7 +100,7 @@ def _tell_damage(story: Story, narrator: Narrator) -> None:
     changed = {key: now for key, now in found.items() if lab.beginning(facts).get(key) != now}
     screen.table(
         ("SYSTEM", "WHAT", "CONDITION NOW"),
-        [(name, _role(story, thing), now) for (name, thing), now in changed.items()],
+        [(SYSTEMS[name], _role(story, thing), now) for (name, thing), now in changed.items()],
         ["red" if thing == facts.controller else "" for _, thing in changed],
     )
     screen.line()
@@ -121,12 +123,12 @@ def page(story: Story) -> None:
     """What the leader signed."""
     story.act(
         "The page that a leader signs",
-        "Now the same agent gets its tools through Remit. Everything is as it was before the incident. What the agent may "
-        "do is on one page that its leader has read and signed. This is the middle of it:",
+        "Now the same agent gets its tools through Remit. Everything is as it was before the incident. What the agent "
+        "may do is on one page, its boundary, that its leader has read and signed. This is the middle of it:",
     )
     text = str(story.quiet("boundary", "show")["page"])
     story.screen.command(["remit", "boundary", "show"])
-    story.screen.output(shortened(text), most=60)
+    story.screen.output(shortened(text), most=60, mark="")
 
 
 def shortened(text: str) -> str:
@@ -179,6 +181,8 @@ def _card_act(story: Story) -> None:
 
 
 def _attack_act(story: Story) -> None:
+    if not story.decisions:
+        _tell_isolation(story)
     story.act(
         "The planted text",
         "The agent reads on, and comes to the line that the attacker left. It believes it, as it did before.",
@@ -186,7 +190,7 @@ def _attack_act(story: Story) -> None:
 
 
 def _tell_isolation(story: Story) -> None:
-    actions = story.quiet("find", "--agent", AGENT, "--category", ISOLATE, "--state", "done")["actions"]
+    actions = story.found("--agent", AGENT, "--category", ISOLATE, "--state", "done")
     for action in actions:
         clauses = ", ".join(each["id"] for each in action["ruling"]["clauses"])
         story.screen.point(
@@ -203,8 +207,9 @@ def _after_work(story: Story, narrator: Narrator, work: Work) -> None:
     if refusals:
         times = {1: "once", 2: "twice"}.get(refusals, f"{refusals} times")
         screen.say(
-            f"The agent tried {times} and was stopped {times}, before anything reached the console. {facts.controller}: "
-            f"{condition}. No filter had to recognise the text as an attack: the agent may not do it, whatever it reads.",
+            f"The agent tried {times} and was refused {times}, before anything reached the console. "
+            f"{facts.controller}: {condition}. No filter had to recognise the text as an attack: the agent may not do "
+            "that, whatever it reads.",
             style="bold",
         )
     else:
@@ -217,6 +222,7 @@ def _lift_hold(story: Story) -> None:
     if not stops:
         return
     screen = story.screen
+    screen.line()
     screen.point("HELD", f"since then the agent may read and nothing more: {stops[0]['reason']}. A person has to look.")
     story.noted["hold"] = stops[0]
     if story.options.interactive:
@@ -233,8 +239,8 @@ def stop(story: Story) -> None:
     facts = story.facts
     story.act(
         "Stop",
-        f"{facts.device} has been cleaned. The person on call puts it back on the network. Then the same case is opened "
-        "again, by mistake, and today the endpoint console is slow.",
+        f"{facts.device} has been cleaned. The person on call puts it back on the network. Then the same case is "
+        "opened again, by mistake, and today the endpoint console is slow.",
     )
     _put_back(story)
     lab.slow_down(story.governed, "edr__isolate_host", SLOW_SECONDS)
@@ -262,14 +268,15 @@ def in_flight(story: Story) -> list[dict[str, Any]]:
     counts = story.ask("status")["counts"]
     if not counts.get("executing"):
         return []
-    return list(story.quiet("find", "--category", ISOLATE, "--state", "executing")["actions"])
+    return list(story.found("--category", ISOLATE, "--state", "executing"))
 
 
 def _put_back(story: Story) -> None:
-    actions = story.quiet("find", "--category", ISOLATE, "--state", "done")["actions"]
+    actions = story.found("--category", ISOLATE, "--state", "done")
     if not actions:
         story.screen.say("It had not been cut off, so there is nothing to put back.")
         return
+    story.noted["put_back"] = actions[0]["id"]
     story.on_call("undo", actions[0]["id"], "--reason", "cleaned and checked", most=3)
 
 
@@ -282,33 +289,36 @@ def _press_stop(story: Story, caught: list[dict[str, Any]]) -> None:
     else:
         time.sleep(MIDDLE_SECONDS)
     screen.line()
+    words = ("stop", "--reason", "wrong host")
     began = time.monotonic()
-    answer = story.quiet("stop", "--reason", "wrong host")
+    said = must(story.programs.run(remit(*words)), "`remit stop`")
     took = round((time.monotonic() - began) * 1000)
-    screen.command(["remit", "stop", "--reason", '"wrong host"'])
-    from remit.doors.cli.stop import told
-
-    screen.output(told(answer))
-    screen.point("in time", f"{answer['milliseconds']:.0f} ms inside the gateway, {took} ms with starting the command")
+    screen.command(["remit", *words[:2], f'"{words[2]}"'])
+    screen.output(said.out)
+    screen.point("it took", f"{took} ms in all, with starting the command.")
     story.noted["stop"] = {
-        "mode": answer["mode"],
-        "milliseconds": answer["milliseconds"],
-        "command_milliseconds": took,
         "caught": [each["id"] for each in caught],
-        **{key: answer[key] for key in ("severed", "not_sent", "collateral", "may_still_land")},
+        "milliseconds": _milliseconds(said.out),
+        "command_milliseconds": took,
+        "said": said.out.splitlines(),
     }
+
+
+def _milliseconds(text: str) -> float | None:
+    found = re.search(r"within ([0-9.]+) ms", text)
+    return float(found[1]) if found else None
 
 
 def _settle(story: Story, caught: list[dict[str, Any]]) -> None:
     screen = story.screen
     screen.line()
     screen.say(
-        "Did the isolation happen, or not? Nobody knows yet, and Remit does not guess or try again. It asks the console, "
-        "which takes a moment to come back:"
+        "Did the isolation happen, or not? Nobody knows yet, and Remit does not guess or try again. It asks the "
+        "console, which takes a moment to come back:"
     )
     for action in caught:
-        settled = _asked_until_known(story, action["id"])
-        story.noted.setdefault("settled", []).append(settled)
+        applied = _asked_until_known(story, action["id"])
+        story.noted.setdefault("settled", []).append({"action": action["id"], "applied": applied})
     condition = lab.conditions(story.governed).get(("edr", story.facts.device), "unknown")
     screen.point("console", f"{story.facts.device}: {condition}")
     stops = [each["stop"] for each in story.ask("status")["stops"]]
@@ -318,32 +328,16 @@ def _settle(story: Story, caught: list[dict[str, Any]]) -> None:
         story.on_call("resume", *stops, "--reason", "case closed, host is clean", most=3)
 
 
-def _asked_until_known(story: Story, action: str) -> dict[str, Any]:
-    from remit.doors.cli.settle import told
-    from remit.doors.demo.home import remit
-
+def _asked_until_known(story: Story, action: str) -> bool | None:
+    """Whether the action had its effect, as the connector tells once it is back; None where it cannot."""
     end = time.monotonic() + SETTLE_SECONDS
-    while True:
-        said = story.programs.run(remit("settle", action, "--json"))
-        answer = _json(said.out)
-        if "applied" in answer and (answer["applied"] is not None or time.monotonic() > end):
-            break
-        if time.monotonic() > end:
-            raise Answered(FAULT, f"what became of `{action}` could not be found out: {said.err[:200]}", "")
-        time.sleep(0.3)
+    said = story.programs.run(remit("settle", action))
+    while said.code != 0 and time.monotonic() < end:
+        time.sleep(0.2)
+        said = story.programs.run(remit("settle", action))
     story.screen.command(["remit", "settle", action])
-    story.screen.output(told(answer))
-    return {"action": action, "applied": answer["applied"], "says": answer["says"]}
-
-
-def _json(text: str) -> dict[str, Any]:
-    import json
-
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    story.screen.output(said.out or said.err)
+    return None if said.code != 0 else "had its effect" in said.out
 
 
 # --- 7 and 8. the record, the end -----------------------------------------------------------------------------------
@@ -357,7 +351,7 @@ def explanation(story: Story) -> None:
         "under which page, with whose yes, and what came of it.",
     )
     approved = [each["action"] for each in story.decisions if each["verb"] == "approve"]
-    changes = [each["id"] for each in story.quiet("find", "--agent", AGENT, "--category", ISOLATE)["actions"]]
+    changes = [each["id"] for each in story.found("--agent", AGENT, "--category", ISOLATE)]
     subject = (approved or changes)[:1]
     if not subject:
         story.screen.say("The agent changed nothing, so there is no action to explain.")
@@ -372,15 +366,23 @@ def ending(story: Story) -> None:
     screen = story.screen
     rows = side_by_side(story)
     screen.table(
-        ("WHAT", "BEFORE", "WITHOUT REMIT", "WITH REMIT"),
-        [(_role(story, row["thing"]), row["before"], row["without"], row["with"]) for row in rows],
+        ("SYSTEM", "WHAT", "BEFORE", "WITHOUT REMIT", "WITH REMIT"),
+        [
+            (SYSTEMS[row["connector"]], _role(story, row["thing"]), row["before"], row["without"], row["with"])
+            for row in rows
+        ],
         ["red" if row["thing"] == story.facts.controller else "" for row in rows],
     )
     screen.line()
+    if story.noted.get("put_back") and lab.conditions(story.governed).get(("edr", story.facts.device)) == "connected":
+        screen.say(
+            f"{story.facts.device} was cut off by the agent, then cleaned and put back by a person; the second time "
+            "was a mistake, and was stopped before it happened."
+        )
     controller = lab.conditions(story.governed).get(("edr", story.facts.controller), "unknown")
     screen.say(
-        f"The same agent, the same attack. With Remit {story.facts.controller} is {controller}; each change was allowed by "
-        "the signed page or by a person, could be stopped in the middle, and can be explained.",
+        f"The same agent, the same attack. With Remit {story.facts.controller} is {controller}; each change was "
+        "allowed by the signed page or by a person, could be stopped in the middle, and can be explained.",
         style="bold",
     )
 
@@ -406,5 +408,3 @@ def _role(story: Story, thing: str) -> str:
 
 def _plural(number: int, one: str) -> str:
     return f"{number} {one}" if number == 1 else f"{number} {one}s"
-
-

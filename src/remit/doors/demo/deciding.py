@@ -37,9 +37,15 @@ class OnCall:
         """Show the card of one action, decide, and show what followed."""
         story, action = self.story, str(waiting["action"])
         self.seen.add(action)
-        story.show("approvals", action, most=_CARD_LINES)
+        if len(self.seen) == 1 or story.options.interactive:
+            story.show("approvals", action, most=_CARD_LINES)
+            story.screen.line()
+        else:
+            story.screen.line()
+            story.screen.point(
+                "one more", f"the agent asks for {waiting['category']} on {', '.join(waiting['targets'])}"
+            )
         verb, why = self._verdict(waiting)
-        story.screen.line()
         story.screen.point("on call", why)
         story.screen.command(["remit", verb, action])
         said = must(story.programs.run(remit(verb, action, "--yes", "--person", ON_CALL)), f"`remit {verb}`")

@@ -12,14 +12,13 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from remit.doors.cli.answering import Answered
-from remit.doors.cli.calling import now
 from remit.doors.demo.lab import CONNECTORS, Facts, connector_words
-from remit.doors.demo.processes import FAULT, Program, Programs, Said
+from remit.doors.demo.processes import Program, Programs, Said
 from remit.gates.boundary.defaults import pins, render, template
 from remit.model.canonical import sha256_hex
-from remit.model.errors import Misuse
+from remit.model.errors import Fault, Misuse
 from remit.model.words import SECOND
+from remit.node import now
 
 MARKER = "DEMO"
 AGENT = "triage"
@@ -79,14 +78,14 @@ def _boundary(digests: dict[str, str]) -> bytes:
         "review_by": (today + datetime.timedelta(days=60)).isoformat(),
         "pins": pins(digests),
     }
-    return render(template("demo"), values)
+    return render(template("demo"), values).replace(b"hold_after = 3", b"hold_after = 2", 1)
 
 
 def must(said: Said, what: str) -> Said:
-    """The answer of a command that has to succeed. Raises `Answered` with its own words where it did not."""
+    """The answer of a command that has to succeed. Raises `Fault` with its own words where it did not."""
     if said.code != 0:
         last = [line for line in said.err.strip().splitlines() if line][-2:]
-        raise Answered(FAULT, f"{what} failed: {' '.join(last)[:300] or f'exit code {said.code}'}", "")
+        raise Fault(f"{what} failed: {' '.join(last)[:300] or f'exit code {said.code}'}")
     return said
 
 

@@ -1,7 +1,7 @@
 """The scripted agent's steps in plain sentences.
 
-What lives here: from a line of its transcript to what a reader is told. What the agent says is its own claim; what became
-of it is told from the connectors' state and from Remit's record.
+What lives here: from a line of its transcript to what a reader is told. What the agent says is its own claim; what
+became of it is told from the connectors' state and from Remit's record.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from remit.doors.demo.screen import Screen
 
 SHOWN_SIGNS = 2
+MOST_FOREIGN_LINES = 60
+LONGEST_FOREIGN_LINE = 300
 Step = dict[str, Any]
 _DOES: dict[str, str] = {
     "isolate_host": "cut {host} off the network",
@@ -40,6 +42,7 @@ class Narrator:
     """The changes that the agent was answered were done."""
     refused: int = 0
     _signs: set[str] = field(default_factory=set)
+    _lines: int = 0
 
     def line(self, text: str) -> Step | None:
         """Tell one line of the transcript. Returns the step, or None for a line of an agent that speaks otherwise."""
@@ -48,12 +51,20 @@ class Narrator:
         except ValueError:
             step = None
         if not isinstance(step, dict) or not isinstance(step.get("step"), str):
-            self.screen.point("agent", text)
+            self._foreign(text)
             return None
         teller = _TELLERS.get(step["step"])
         if teller is not None:
             teller(self, step)
         return step
+
+    def _foreign(self, text: str) -> None:
+        """A line of an agent that we do not know: its own words, and not more of them than can be read."""
+        self._lines += 1
+        if self._lines < MOST_FOREIGN_LINES and text.strip():
+            self.screen.point("agent", text[:LONGEST_FOREIGN_LINE])
+        elif self._lines == MOST_FOREIGN_LINES:
+            self.screen.point("agent", "… it says more than is shown here")
 
     def _alert(self, step: Step) -> None:
         self.screen.point("case", str(step["says"]))
@@ -87,6 +98,13 @@ class Narrator:
             says = str(step.get("answer") or step["says"]).partition("\n")[0]
             self.screen.point("NOT DONE", f"{does} — {says}", style="green")
 
+    def _stopped(self, step: Step) -> None:
+        does = doing(step)
+        if does:
+            self.screen.point("CUT", f"{does}: severed by the stop")
+        elif not step.get("tool"):
+            self.screen.point("stopped", str(step["says"]).partition(" (")[0])
+
     def _other(self, step: Step) -> None:
         self.screen.point(str(step["step"]), str(step["says"]))
 
@@ -104,7 +122,7 @@ _TELLERS: dict[str, Callable[[Narrator, Step], None]] = {
     "refused": Narrator._refused,
     "cannot": Narrator._other,
     "failed": Narrator._other,
-    "stopped": Narrator._other,
+    "stopped": Narrator._stopped,
     "verdict": Narrator._verdict,
 }
 
@@ -115,7 +133,9 @@ def doing(step: Step) -> str:
     arguments = step.get("arguments")
     if pattern is None or not isinstance(arguments, dict):
         return ""
-    shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in arguments.items()}
+    shown = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in arguments.items()
+    }
     try:
         return pattern.format_map(shown)
     except (KeyError, ValueError, IndexError):

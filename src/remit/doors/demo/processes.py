@@ -1,7 +1,7 @@
 """The programs that the demonstration starts, and their end.
 
-INVARIANT: nothing that was started here outlives the demonstration. Each program leads a process group of its own, which
-is ended as a whole; where even the demonstration is killed outright, the kernel ends the leaders (Linux,
+INVARIANT: nothing that was started here outlives the demonstration. Each program leads a process group of its own,
+which is ended as a whole; where even the demonstration is killed outright, the kernel ends the leaders (Linux,
 PR_SET_PDEATHSIG), and a gateway's connectors end with it.
 """
 
@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from remit.doors.cli.answering import Answered
+from remit.model.errors import Fault
 
 SET_DEATH_SIGNAL = 1
+LIBC = ctypes.CDLL(None)
 GRACE_SECONDS = 3.0
 COMMAND_SECONDS = 60.0
-FAULT = 3
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,20 @@ class Programs:
                 stderr=log,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self._running.append(process)
         return Program(process)
 
     def ready(self, program: Program, name: str, seconds: float = COMMAND_SECONDS) -> str:
-        """The first line of a program that says when it is ready. Raises `Answered` where it ends or says nothing."""
+        """The first line of a program that says when it is ready. Raises `Fault` where it ends or says nothing."""
         line = program.line(seconds)
         if line is None:
-            raise Answered(FAULT, f"`{name}` did not start: {self._last_words(name)}", f"{name}.log has the rest")
+            raise Fault(f"`{name}` did not start: {self._last_words(name)}", hint=f"{name}.log has the rest")
         return line
 
     def run(self, words: Sequence[str], seconds: float = COMMAND_SECONDS) -> Said:
-        """Run one command to its end. Raises `Answered` where it takes longer than `seconds`."""
+        """Run one command to its end. Raises `Fault` where it takes longer than `seconds`."""
         return self.finish(self.begin(words), words, seconds)
 
     def begin(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -119,11 +119,11 @@ class Programs:
         return process
 
     def finish(self, process: subprocess.Popen[bytes], words: Sequence[str], seconds: float = COMMAND_SECONDS) -> Said:
-        """The answer of a command that `begin` started. Raises `Answered` where it takes longer than `seconds`."""
+        """The answer of a command that `begin` started. Raises `Fault` where it takes longer than `seconds`."""
         try:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise Answered(FAULT, f"`{' '.join(words[-4:])}` took longer than {seconds:.0f} s", "") from None
+            raise Fault(f"`{' '.join(words[-4:])}` took longer than {seconds:.0f} s") from None
         self._running.remove(process)
         return Said(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
@@ -163,7 +163,7 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+    LIBC.prctl(SET_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from remit.doors.cli.answering import Answered
 from remit.doors.demo.acts import side_by_side
 from remit.doors.demo.home import AGENT
 from remit.doors.demo.story import Story
+from remit.model.errors import Fault
 
 NAME = "report.json"
 MOST_ACTIONS = "10000"
@@ -18,7 +18,7 @@ MOST_ACTIONS = "10000"
 def report(story: Story, seconds: float) -> dict[str, Any]:
     """The report. `seconds` is how long the telling took, set-up aside."""
     facts = story.facts
-    actions = story.quiet("find", "--limit", MOST_ACTIONS)["actions"]
+    actions = story.found("--limit", MOST_ACTIONS)
     return {
         "version": 1,
         "seconds": round(seconds, 2),
@@ -42,12 +42,12 @@ def report(story: Story, seconds: float) -> dict[str, Any]:
 
 
 def write(story: Story, found: dict[str, Any]) -> Path:
-    """Write the report and return its path. Raises `Answered` (a fault) where the disk refuses."""
+    """Write the report and return its path. Raises `Fault` where the disk refuses."""
     path = story.folder / NAME
     try:
         path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
-        raise Answered(3, f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from None
+        raise Fault(f"`{path}` cannot be written: {(error.strerror or str(error)).lower()}") from None
     return path
 
 

@@ -47,14 +47,14 @@ class Screen:
         """The command whose output follows, as a person would type it."""
         self._hang("  $ ", inert(" ".join(words)), "bold")
 
-    def output(self, text: str, *, most: int = 40) -> None:
+    def output(self, text: str, *, most: int = 40, mark: str = "  │ ") -> None:
         """What a command printed, marked line by line; of more than `most` lines it says how many are left out."""
         lines = text.rstrip("\n").split("\n") if text.strip() else []
         for line in lines[:most]:
-            indent = " " * min(len(line) - len(line.lstrip(" ")), 40)
-            self._hang(f"  │ {indent}", safe_text(line.strip()), "", again=f"  │ {indent}  ")
+            indent = mark + " " * min(len(line) - len(line.lstrip(" ")), 40)
+            self._hang(indent, safe_text(line.strip()), "", again=f"{indent}  ")
         if len(lines) > most:
-            self.line(f"  │ … and {len(lines) - most} more lines", style="dim")
+            self.line(f"{mark}… and {_plural(len(lines) - most, 'more line')}", style="dim")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> None:
         """Columns as wide as they need to be; a column that is too wide is cut visibly."""
@@ -63,7 +63,9 @@ class Screen:
         over = sum(widths) + 2 * len(widths) + 2 - WIDTH
         widths[-1] = max(widths[-1] - max(over, 0), 8)
         for index, row in enumerate(cells):
-            shown = [cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(row, widths, strict=True)]
+            shown = [
+                cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(row, widths, strict=True)
+            ]
             text = "  ".join(cell.ljust(width) for cell, width in zip(shown, widths, strict=True)).rstrip()
             style = "bold" if index == 0 else styles[index - 1] if index <= len(styles) else ""
             self.line(f"  {text}", style=style)
@@ -78,9 +80,14 @@ class Screen:
     def _hang(self, first: str, text: str, style: str, *, again: str = "") -> None:
         """Text that hangs behind its first line's margin."""
         margin = again or " " * len(first)
-        lines = textwrap.wrap(text, WIDTH - len(margin), break_long_words=True, break_on_hyphens=False) or [""]
-        for index, line in enumerate(lines):
-            self.line(((first if index == 0 else margin) + line).rstrip(), style=style)
+        for line in textwrap.wrap(
+            text, WIDTH, initial_indent=first, subsequent_indent=margin, break_on_hyphens=False
+        ) or [first]:
+            self.line(line.rstrip(), style=style)
+
+
+def _plural(number: int, one: str) -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
 def inert(text: str) -> str:

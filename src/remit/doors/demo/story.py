@@ -1,4 +1,4 @@
-"""What the acts of the demonstration share: where everything is, what was noted for the report, and showing commands."""
+"""What the acts share: where everything is, what was noted for the report, and showing commands."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from remit.doors.cli.answering import ask
+from remit.doors.demo.control import look
 from remit.doors.demo.home import ON_CALL, must, remit
 from remit.doors.demo.lab import Facts
 from remit.doors.demo.processes import Programs, Said
 from remit.doors.demo.screen import Screen
+
+NONE_FOUND = 1
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,29 @@ class Story:
         self._began = now
 
     def show(self, *words: str, most: int = 30, shown: tuple[str, ...] = ()) -> Said:
-        """Run a command of Remit's, and show it with what it answered. Raises `Answered` where it failed."""
+        """Run a command of Remit's, and show it with what it answered. Raises `Fault` where it failed."""
         said = must(self.programs.run(remit(*words)), f"`remit {' '.join(words[:2])}`")
         self.screen.command(["remit", *(shown or words)])
         self.screen.output(said.out, most=most)
         return said
 
     def quiet(self, *words: str) -> dict[str, Any]:
-        """The JSON answer of a command of Remit's. Raises `Answered` where it failed."""
+        """The JSON answer of a command of Remit's. Raises `Fault` where it failed."""
         said = must(self.programs.run(remit(*words, "--json")), f"`remit {' '.join(words[:2])}`")
         answer: dict[str, Any] = json.loads(said.out)
         return answer
 
+    def found(self, *words: str) -> list[dict[str, Any]]:
+        """The actions that `remit find` finds, newest first. Raises `Fault` where it failed."""
+        said = self.programs.run(remit("find", *words, "--json"))
+        if said.code != NONE_FOUND:
+            must(said, "`remit find`")
+        actions: list[dict[str, Any]] = json.loads(said.out)["actions"]
+        return actions
+
     def ask(self, method: str) -> dict[str, Any]:
         """What the control socket answers: as `remit … --json`, without starting a program for each look."""
-        return ask(self.home, method, {}, seconds=10.0)
+        return look(self.home, method)
 
     def on_call(self, *words: str, most: int = 30) -> Said:
         """The same as `show`, signed by the practice on-call person."""

@@ -15,8 +15,8 @@ from remit.doors.demo.working import environment
 
 
 def tell(folder: Path, telemetry: list[str], options: Options, screen: Screen) -> dict[str, Any]:
-    """Tell the story in `folder` and return the report, which is written there as well. Raises `RemitError` or
-    `Answered` saying what keeps it from being told. However this ends, nothing that it started goes on."""
+    """Tell the story in `folder` and return the report, which is written there as well. Raises `RemitError`
+    saying what keeps it from being told. However this ends, nothing that it started goes on."""
     paths = lab.recordings(telemetry)
     fresh_folder(folder)
     programs = Programs(folder, environment(folder / "home"))
@@ -34,6 +34,7 @@ def tell(folder: Path, telemetry: list[str], options: Options, screen: Screen) -
         story.close_act()
         found = report.report(story, time.monotonic() - began)
         path = report.write(story, found)
+    screen.line()
     screen.say(f"Everything is in {_near(path)}. Look around: remit find --home {_near(story.home)}")
     return found
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from remit.doors.cli.answering import Answered
 from remit.doors.demo.deciding import OnCall
 from remit.doors.demo.home import AGENT, remit
 from remit.doors.demo.lab import lab
 from remit.doors.demo.narrator import Narrator
-from remit.doors.demo.processes import FAULT, Program
+from remit.doors.demo.processes import Program
 from remit.doors.demo.story import Story
+from remit.model.errors import Fault
 
 LOOK_SECONDS = 0.1
 LONGEST_SECONDS = 120.0
@@ -48,7 +48,7 @@ class Work:
         return ["run", "exec", "--agent", AGENT, "--case", self.story.facts.case]
 
     def follow(self) -> bool:
-        """Tell the work until the agent ends (True) or `until` says so (False). Raises `Answered` where neither comes."""
+        """Tell the work until the agent ends (True) or `until` says so (False). Raises `Fault` where neither comes."""
         most = LONGEST_OTHER_SECONDS if self.story.options.agent or self.story.options.interactive else LONGEST_SECONDS
         end = time.monotonic() + most
         while time.monotonic() < end:
@@ -61,7 +61,7 @@ class Work:
                 return True
             if self.until():
                 return False
-        raise Answered(FAULT, f"the agent was still at work after {most:.0f} s", "agent.log has what it said")
+        raise Fault(f"the agent was still at work after {most:.0f} s", hint="agent.log has what it said")
 
     def _line(self, text: str) -> None:
         if '"step": "told"' in text:
@@ -69,9 +69,15 @@ class Work:
         self.narrator.line(text)
 
     def _look(self) -> None:
-        for waiting in self.on_call.look():
+        """What waits for a person comes first; the agent has more to say then, which comes before any alert."""
+        waiting = self.on_call.look()
+        for each in waiting:
             self._once("waiting", self.before_waiting)
-            self.on_call.decide(waiting)
+            self.on_call.decide(each)
+        if not waiting:
+            self._tell_alerts()
+
+    def _tell_alerts(self) -> None:
         for alert in self.story.alerts():
             self.alerts.append(alert)
             if alert.get("code") == "forbidden":
@@ -107,5 +113,3 @@ def environment(home: os.PathLike[str]) -> dict[str, str]:
     """What our programs get: the viewer's environment without anybody's keys and tokens, and the practice home."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("REMIT_")}
     return own | {"REMIT_HOME": os.fspath(home), "PYTHONUNBUFFERED": "1", "COLUMNS": "94", "NO_COLOR": "1"}
-
-

@@ -184,7 +184,7 @@ class Undo(Struct, frozen=True):
 
 
 class Story(Struct, frozen=True, kw_only=True):
-    """Everything about one action. `gaps` names what cannot be reconstructed or does not hold: none in a whole story."""
+    """Everything about one action. `gaps` names what cannot be reconstructed or does not hold: none if it is whole."""
 
     id: str
     state: State
