@@ -173,11 +173,12 @@ async def _load(server: Server, requests: list[list[bytes]], seconds: float) -> 
     elapsed, cpu = time.perf_counter() - began, cpu_seconds(server.pid) - cpu
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), 60)
     took = tally.latencies
-    count = max(len(took), 1)
+    if not took:
+        raise RuntimeError(f"no call ended within {seconds:g} s")
     return Figures(
         p50=quantile(took, 0.5) * 1e3,
         p99=quantile(took, 0.99) * 1e3,
-        cpu=cpu / count * 1e3,
+        cpu=cpu / len(took) * 1e3,
         per_second=len(took) / elapsed,
         count=len(took),
     )

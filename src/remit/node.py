@@ -57,10 +57,8 @@ __all__ = [
     "init_home",
     "now",
     "open_reads",
-    "order_of",
     "run_once",
     "sign_with_ssh_keygen",
-    "stop_without_gateway",
 ]
 
 log = logging.getLogger("remit.node")
@@ -320,46 +318,6 @@ async def found_home(path: Path, roster: bytes) -> None:
         await store.commit(lambda tx: tx.set_fact(ROSTER, roster, created))
     finally:
         store.close()
-
-
-def stop_without_gateway(path: Path, params: dict[str, Json], user: str) -> dict[str, Json]:
-    """Latch a stop while no gateway runs. It holds when one starts; nothing can be in flight."""
-    home = Home(path)
-    home.identity()
-    order = order_of(params, user, RandomIds().new("stp"), SystemClock().now())
-    latch = FileLatch(home.latch)
-    problem = Stops(latch).place(order)
-    if problem:
-        raise Fault(f"the stop could not be latched: {problem}", hint=f"put a file named STOP into {home.path}")
-    return {
-        "stop": order.id,
-        "mode": order.mode,
-        "scope": order.scope.kind,
-        "name": order.scope.name,
-        "gateway": False,
-        "milliseconds": 0.0,
-        "severed": [],
-        "not_sent": [],
-        "collateral": [],
-        "may_still_land": [],
-        "problem": "",
-    }
-
-
-def order_of(params: dict[str, Json], user: str, stop_id: str, at: int) -> StopOrder:
-    """The order that a stop command's parameters make. Anything unclear stops everything."""
-    mode = params.get("mode", "cut")
-    kind = params.get("scope", "everything")
-    name = params.get("name", "")
-    known = kind in set(ScopeKind) and isinstance(name, str) and bool(name) is (kind != ScopeKind.EVERYTHING)
-    return StopOrder(
-        id=stop_id,
-        mode=StopMode(mode) if mode in set(StopMode) else StopMode.CUT,
-        scope=Scope(ScopeKind(kind), name) if known else Scope(),
-        at=at,
-        by=user,
-        reason=str(params.get("reason", ""))[:500],
-    )
 
 
 async def run_once(

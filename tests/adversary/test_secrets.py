@@ -103,9 +103,9 @@ async def test_an_agent_never_sees_the_warrant_of_its_own_call(make: Make, monke
     practice = make(files=RUDE, without_lab=True, prepare=plant)
     async with Gateway.on(practice) as gateway:
         agent = await gateway.open()
-        seen = "\n".join(await provoke(agent, "warranted"))
-    assert "the warrant is" in seen
-    assert "eyJ" not in seen, "a JWT was shown"
+        seen = await provoke(agent, "warranted")
+    assert any("the warrant is" in each for each in seen)
+    assert not [each for each in seen if "the warrant is eyJ" in each]
     for path in home_files(practice):
         assert b"the warrant is eyJ" not in path.read_bytes(), path.name
 

@@ -194,7 +194,7 @@ class Past:
         self._count += 1
         return f"{prefix}_{self._count:016}"
 
-    # --- proposing ----------------------------------------------------------------------------------------------
+    # --- proposing -------------------------------------------------------------------------------------------------
 
     def propose(
         self,
@@ -297,7 +297,7 @@ class Past:
             warrant=action.warrant,
         )
 
-    # --- people ---------------------------------------------------------------------------------------------------
+    # --- people ----------------------------------------------------------------------------------------------------
 
     def vote(self, action: Action, person: str, verb: Any = "approve", *, key: str = "", digest: str = "") -> Action:
         """A signed answer, and what follows from it: rejected, or approved and executing."""
@@ -328,7 +328,7 @@ class Past:
 
         return self.commit(step)  # type: ignore[no-any-return]
 
-    # --- endings --------------------------------------------------------------------------------------------------
+    # --- endings ---------------------------------------------------------------------------------------------------
 
     def end(self, action: Action, event: Event = Event.SUCCEED, why: str = "", raw: bytes = b"") -> Action:
         """The outcome; with `raw`, the result that came back becomes evidence."""
@@ -395,7 +395,7 @@ class Past:
 
         return self.commit(step)  # type: ignore[no-any-return]
 
-    # --- what else happens ------------------------------------------------------------------------------------------
+    # --- what else happens -----------------------------------------------------------------------------------------
 
     def read(self, raw: bytes = b'{"structuredContent":{"isolated":false}}', **changes: Any) -> str:
         """A finished read; returns the id of its evidence."""

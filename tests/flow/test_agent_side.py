@@ -10,8 +10,7 @@ import pytest
 from remit.flow.answers import Answer
 from remit.model.words import Run, State
 from tests.flow.lab import definition
-from tests.flow.test_steward import memory
-from tests.flow.world import WHY, World
+from tests.flow.world import WHY, World, memory
 
 
 async def ask(world: World, run: Run, name: str, *, hold: float = 5, **arguments: object) -> Answer:

@@ -12,7 +12,7 @@ from remit.flow.points import POINTS
 from remit.flow.stop_desk import StopReport
 from remit.model.errors import Refusal
 from remit.model.words import Action, ScopeKind, State, StopMode
-from tests.flow.world import World
+from tests.flow.world import World, memory
 
 BEFORE_THE_HAND_OVER = ("proposing", "intended", "minted")
 
@@ -42,12 +42,15 @@ async def test_a_stop_that_returned_before_the_hand_over_lets_nothing_through(an
 
 
 @pytest.mark.promise("P6")
+@pytest.mark.parametrize("mode", list(StopMode))
 @pytest.mark.parametrize("point", ["approved", "executing", "set out", "minted"])
-async def test_a_stop_between_the_approval_and_the_hand_over_lets_nothing_through(world: World, point: str) -> None:
+async def test_a_stop_of_any_mode_between_the_approval_and_the_hand_over_lets_nothing_through(
+    world: World, point: str, mode: StopMode
+) -> None:
     assert point in POINTS
     run = await world.open("WS-1")
     action = await world.do(run, "idp__disable_account", account="j.doe")
-    world.at[point] = lambda: world.desk.stop(world.order())
+    world.at[point] = lambda: world.desk.stop(world.order(mode))
     after = await world.approve(action)
     assert world.lab.effects == []
     assert after.state in (State.BLOCKED, State.CUT, State.VOID)
@@ -189,7 +192,7 @@ async def test_a_stop_from_another_thread_holds_while_the_loop_is_busy(world: Wo
     thread.start()
     thread.join(5)  # the loop does not turn meanwhile: nothing of the stop may need it
     assert [report.severed for report in reports] == [(action.id,)]
-    assert world.stops.current.orders == (order,)
+    assert world.orders() == (order,)
     assert (await world.done(action)).state is State.CUT
     assert [each.kind for each in world.records("stop", "cut")] == ["stop", "cut"]
 
@@ -282,8 +285,6 @@ async def test_what_waited_or_was_approved_is_void_after_a_stop_and_stays_so_aft
 
 @pytest.mark.promise("P6")
 async def test_what_could_not_be_voided_when_the_stop_came_is_void_before_it_is_lifted(world: World) -> None:
-    from tests.flow.test_steward import memory
-
     run = await world.open("WS-1")
     action = await world.do(run, "idp__disable_account", account="j.doe")
     memory(world).sicken("the disk is full")

@@ -8,15 +8,22 @@ after no stop that had returned (P6), and on no target of which something was un
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from remit.flow import carrying
 from remit.flow.in_flight import subject_of
 from remit.flow.lifecycle import Stale, unsettled
 from remit.gates import stop
@@ -35,8 +42,7 @@ from remit.model.words import (
     StopOrder,
 )
 from tests.flow.home import Files
-from tests.flow.test_steward import memory
-from tests.flow.world import Crash, World
+from tests.flow.world import Crash, World, memory
 
 T = TypeVar("T")
 
@@ -100,7 +106,8 @@ class Lifecycle(RuleBasedStateMachine):
         if action.effect is Effect.READ or self.world.durable.reads.approvals(action_id):
             return ""
         for other in self.world.actions(State.UNKNOWN, State.CUT):
-            if unsettled(other) and other.connector == action.connector and {*other.targets} & {*action.targets}:
+            holds = unsettled(other) and other.effect is not Effect.READ
+            if holds and other.connector == action.connector and {*other.targets} & {*action.targets}:
                 return f"what became of `{other.id}` on its target is not known"
         return ""
 
@@ -279,11 +286,9 @@ class Lifecycle(RuleBasedStateMachine):
         self.unknown |= {each.id for each in self.world.actions(State.UNKNOWN)}
 
     @invariant()
-    def what_executes_by_the_store_is_in_flight_or_its_outcome_could_not_be_written(self) -> None:
+    def what_hangs_in_the_register_executes_by_the_store(self) -> None:
         running = {each.action.id for each in self.world.in_flight.executions()}
-        hanging = {each.id for each in self.world.actions(State.EXECUTING)}
-        with contextlib.suppress(AttributeError):
-            assert running <= hanging | {each.id for each in self.world.actions()}
+        assert running <= {each.id for each in self.world.actions(State.EXECUTING)}
 
 
 @pytest.mark.promise("P1")
@@ -291,11 +296,5 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.promise("P6")
 @pytest.mark.promise("P7")
 def test_no_interleaving_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
-    from remit.flow import carrying
-
     monkeypatch.setattr(carrying, "RETRY_AFTER", (0.0, 0.0))
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Lifecycle, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
-    )
+    run_state_machine_as_test(Lifecycle, settings=settings(max_examples=25, stateful_step_count=40, deadline=None))

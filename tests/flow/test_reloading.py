@@ -15,8 +15,7 @@ from remit.model.words import State
 from tests.flow.home import INVENTORY as TARGETS
 from tests.flow.home import NOW, Files, digest, roster_bytes, signed
 from tests.flow.lab import definition
-from tests.flow.test_steward import memory
-from tests.flow.world import World
+from tests.flow.world import World, memory
 
 DAY = 24 * 60 * 60 * 1_000_000
 
@@ -34,7 +33,7 @@ async def refused(world: World, kind: type[RemitError] = NotVerified, *, record:
     return error.value.message
 
 
-# --- P3: what is not properly signed is not loaded ---------------------------------------------------------------------
+# --- P3: what is not properly signed is not loaded ----------------------------------------------------------------
 
 
 @pytest.mark.promise("P3")
@@ -132,7 +131,7 @@ async def test_a_file_that_cannot_be_read_is_refused(world: World) -> None:
         await refused(world, Unreadable)
 
 
-# --- the roster ----------------------------------------------------------------------------------------------------------
+# --- the roster ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("P3")
@@ -140,7 +139,12 @@ async def test_a_roster_that_is_not_signed_under_the_one_before_is_refused(world
     other = roster_bytes(2, without=["eve"])
     unsigned = Signed(other, {})
     by_nobody, wrong_kind = signed(other, Namespace.ROSTER, "ann"), signed(other, Namespace.BOUNDARY, "lena")
-    for offered in (unsigned, by_nobody, wrong_kind, signed(roster_bytes(1, without=["eve"]), Namespace.ROSTER, "lena")):
+    for offered in (
+        unsigned,
+        by_nobody,
+        wrong_kind,
+        signed(roster_bytes(1, without=["eve"]), Namespace.ROSTER, "lena"),
+    ):
         world.files.people = offered
         await refused(world, record="roster.refused")
     world.files.people = signed(other, Namespace.ROSTER, "lena")
@@ -169,7 +173,7 @@ async def test_the_roster_on_record_counts_although_the_file_was_put_back(world:
     await refused(world, record="roster.refused")
 
 
-# --- atomic --------------------------------------------------------------------------------------------------------------
+# --- atomic -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("P1")
@@ -202,7 +206,7 @@ async def test_every_load_is_on_record_with_its_digest_version_and_signers(world
     assert (loaded["version"], loaded["signers"], loaded["expired"]) == (1, ["lena"], False)
 
 
-# --- expiry --------------------------------------------------------------------------------------------------------------
+# --- expiry -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("P3")
@@ -224,7 +228,7 @@ async def test_an_expired_boundary_loads_loudly(world: World) -> None:
     assert world.body(world.records("boundary.loaded")[-1])["expired"] is True
 
 
-# --- the inventory ---------------------------------------------------------------------------------------------------------
+# --- the inventory ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("P5")
@@ -286,7 +290,7 @@ async def test_an_inventory_that_cannot_be_read_is_refused_whole(world: World) -
     await refused(world, Unreadable)
 
 
-# --- tools -----------------------------------------------------------------------------------------------------------------
+# --- tools --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("P8")
@@ -320,8 +324,8 @@ async def test_tools_of_a_connector_that_the_boundary_does_not_pin_are_parked(wo
 
 @pytest.mark.promise("P8")
 async def test_two_connectors_that_offer_the_same_name_park_it(world: World) -> None:
-    world.files.connectors["spare"] = (
-        world.files.connectors["idp"].replace('name = "idp"', 'name = "spare"\nprefix = "idp"', 1)
+    world.files.connectors["spare"] = world.files.connectors["idp"].replace(
+        'name = "idp"', 'name = "spare"\nprefix = "idp"', 1
     )
     world.lab.definitions_by_connector["spare"] = [definition("disable_account", account=None)]
     world.files.change()

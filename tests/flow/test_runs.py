@@ -163,7 +163,7 @@ async def test_the_calls_of_a_run_are_a_budget(world: World) -> None:
     run = await world.open("WS-1", max_calls=2)
     states = [(await world.do(run, "edr__host_status", host="WS-1")).state for _ in range(3)]
     assert states == [State.DONE, State.DONE, State.BLOCKED]
-    assert world.stops.current.orders == ()
+    assert world.orders() == ()
 
 
 async def test_lookups_and_preconditions_do_not_count_against_the_runs_budget(world: World) -> None:

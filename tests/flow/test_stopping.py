@@ -10,7 +10,7 @@ from remit.gates.stop import Latch, Subject
 from remit.model.errors import Misuse, Refusal
 from remit.model.words import Effect, Scope, ScopeKind, State, StopMode, StopOrder
 from tests.flow.home import NOW, Files
-from tests.flow.world import KeptLatch, World
+from tests.flow.world import KeptLatch, World, memory
 
 READ = Subject(agent="triage", effect=Effect.READ)
 FULL = OSError(28, "No space left on device")
@@ -120,13 +120,11 @@ def test_the_strictest_order_is_the_one_that_is_named() -> None:
     assert found.id == "stp_cut"
 
 
-# --- the desk ----------------------------------------------------------------------------------------------------------
+# --- the desk -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("P6")
 async def test_a_stop_with_the_store_and_the_disk_full_still_stops(world: World) -> None:
-    from tests.flow.test_steward import memory
-
     run = await world.open("WS-1")
     world.lab.next("isolate_host", "hang")
     action = await world.propose(run, "edr__isolate_host", host="WS-1")
@@ -156,7 +154,7 @@ async def test_a_node_that_starts_blind_executes_nothing_that_was_approved(world
     run = await world.open("WS-1")
     action = await world.do(run, "idp__disable_account", account="j.doe")
     world.store.dies_after = world.store.steps + 1
-    with pytest.raises(BaseException):  # noqa: B017, PT011 - the process dies
+    with pytest.raises(BaseException):  # noqa: B017 - the process dies
         await world.decide(world.vote(action, "ann"))
     assert world.action(action.id).state is State.APPROVED
     world.latch.data = b"torn"
@@ -170,7 +168,7 @@ async def test_a_resume_is_recorded_told_and_lifts_only_what_it_names(world: Wor
     world.desk.stop(first)
     world.desk.stop(second)
     await world.resume("lena", first.id)
-    assert world.stops.current.orders == (second,)
+    assert world.orders() == (second,)
     assert [world.body(each)["stop"] for each in world.records("resume")] == [first.id]
     assert "resumed" in world.told.codes()
     with pytest.raises(Misuse):
@@ -191,13 +189,11 @@ async def test_a_resume_is_refused_while_the_marker_is_there_or_the_latch_is_bli
 
 @pytest.mark.promise("P6")
 async def test_a_resume_whose_record_cannot_be_written_lifts_nothing(world: World) -> None:
-    from tests.flow.test_steward import memory
-
     world.desk.stop(world.order())
     memory(world).sicken("the disk is full")
     with pytest.raises(Exception, match="disk is full"):
         await world.resume()
-    assert len(world.stops.current.orders) == 1
+    assert len(world.orders()) == 1
 
 
 async def test_a_boundary_that_asks_for_another_person_does_not_let_who_stopped_resume() -> None:
@@ -206,17 +202,17 @@ async def test_a_boundary_that_asks_for_another_person_does_not_let_who_stopped_
     with pytest.raises(Refusal):
         await world.resume("bob")
     await world.resume("lena")
-    assert world.stops.current.orders == ()
+    assert world.orders() == ()
 
 
 async def test_an_automatic_hold_can_be_lifted_by_one_human_and_does_not_come_back(world: World) -> None:
     run = await world.open("WS-1")
     for _ in range(3):
         await world.do(run, "edr__isolate_host", host="DC-1")
-    assert len(world.stops.current.orders) == 1
+    assert len(world.orders()) == 1
     await world.resume("bob")
     await world.restart()
-    assert world.stops.current.orders == ()
+    assert world.orders() == ()
     assert (await world.do(run, "edr__isolate_host", host="WS-1")).state is State.DONE
 
 
@@ -226,7 +222,7 @@ async def test_a_refusal_after_a_hold_was_lifted_holds_the_agent_again(world: Wo
         await world.do(run, "edr__isolate_host", host="DC-1")
     await world.resume("bob")
     await world.do(run, "edr__isolate_host", host="DC-1")
-    assert len(world.stops.current.orders) == 1
+    assert len(world.orders()) == 1
 
 
 @pytest.mark.promise("P8")

@@ -402,6 +402,10 @@ class World:
         stop_id = self.ids.new("stp")
         return StopOrder(id=stop_id, mode=mode, scope=Scope(kind, name), at=self.clock.at, by=by, **more)
 
+    def orders(self) -> tuple[StopOrder, ...]:
+        """Every order in force."""
+        return self.stops.current.orders
+
     async def resume(self, person: str = "lena", *ids: str) -> None:
         """Lift stops by id, or all."""
         await self.desk.resume(frozenset(ids), person, "looked at it")
@@ -434,3 +438,14 @@ async def sqlite_world(folder: Path, files: Files | None = None) -> AsyncIterato
         yield await World.begin(store, files)
     finally:
         store.close()
+
+
+def memory(world: World) -> MemoryStore:
+    """The store of a world in memory, to make it fail."""
+    assert isinstance(world.durable, MemoryStore)
+    return world.durable
+
+
+def clauses(world: World, action_id: str) -> list[str]:
+    """The ids of the clauses that decided on an action."""
+    return journal.clause_ids(world.action(action_id).ruling.clauses)

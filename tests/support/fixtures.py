@@ -34,7 +34,7 @@ class Templates:
         """The template for these files; made, prepared and accepted at the first time."""
         key = repr((sorted(connectors.items()), sorted(boundary.items()), prepare))
         if key not in self._made:
-            practice = build(self._root / str(len(self._made)), connectors, boundary=boundary)
+            practice = build(Path(tempfile.mkdtemp(dir=self._root)), connectors, boundary=boundary)
             if prepare is not None:
                 prepare(practice)
             run_apart(_accepted(practice))

@@ -132,7 +132,7 @@ def build(
 ) -> Practice:
     """Make a practice home below `root`. `boundary` replaces texts in the demonstration's boundary."""
     practice = Practice(root)
-    practice.lab.mkdir(parents=True)
+    practice.lab.mkdir(parents=True, exist_ok=True)
     files = dict(connectors) if connectors is not None else {name: manifest(name) for name in LAB}
     made = init_home(practice.home, now=now(), boundary="demo", connectors=files, inventory=inventory())
     (practice.home / "remit.toml").write_text(SETTINGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,7 @@ async def _open(node: Node, listen: Address, ready: Ready, ended: asyncio.Event)
     settings = GatewaySettings(host=listen[0], port=listen[1], extra_hosts=node.settings.hosts)
     commands = Commands(node)
     control = ControlServer(node.home.control_socket, loop, commands.immediate, commands.dispatch)
-    loop.add_signal_handler(signal.SIGUSR1, _stop_everything, commands)
+    signal.signal(signal.SIGUSR1, lambda *_: _stop_everything(commands))
     exchange = Exchange(node.agents, settings)
     async with (
         serve_socket(node.settings.agents_socket, node.agents, settings, exchange=exchange),
@@ -54,6 +55,7 @@ async def _open(node: Node, listen: Address, ready: Ready, ended: asyncio.Event)
     ):
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         commands.url = f"http://{host}:{port}{settings.path}"
+        commands.socket = str(node.settings.agents_socket)
         control.start()
         gc.freeze()  # what is loaded now stays: the collector need not look at it again during calls
         try:
@@ -64,4 +66,6 @@ async def _open(node: Node, listen: Address, ready: Ready, ended: asyncio.Event)
 
 
 def _stop_everything(commands: Commands) -> None:
-    commands.stop({"mode": "cut", "scope": "everything", "reason": "SIGUSR1"}, "a signal")
+    """On a thread of its own: a signal may interrupt whoever holds the latch's lock, and the loop may be busy."""
+    order = {"mode": "cut", "scope": "everything", "reason": "SIGUSR1"}
+    threading.Thread(target=commands.stop, args=(order, "a signal"), name="remit-signal", daemon=True).start()

@@ -164,7 +164,8 @@ def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
         bounded=taken.bounded,
         arguments=taken.encoded,
         digest=_digest(call, action_id, taken, salt),
-        fingerprint=_fingerprint(call, taken, fingerprint_key),
+        # A read has no twin: two of them are two questions, and may have two answers.
+        fingerprint="" if taken.effect is Effect.READ else _fingerprint(call, taken, fingerprint_key),
         payload=Payload(id=f"{action_id}.proposal", kind="proposal", salt=ids.salt(), data=_payloads.encode(proposal)),
         rationale=taken.rationale,
         problems=problems,

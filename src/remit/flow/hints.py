@@ -30,15 +30,14 @@ class Hints:
     """Owned by the event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[bool]]] = {}
         self._progress: dict[str, list[Callable[[Json], None]]] = {}
         self._finished: OrderedDict[str, Finished] = OrderedDict()
 
     def changed(self, action_id: str) -> None:
         """Wake everybody who waits for this action."""
         for future in self._waiting.pop(action_id, ()):
-            if not future.done():
-                future.set_result(None)
+            _settle(future, True)
 
     def finish(self, finished: Finished) -> None:
         """Keep how it ended for a while, and wake."""
@@ -72,16 +71,21 @@ class Hints:
 
     async def change(self, action_id: str, seconds: float) -> bool:
         """Wait for the next change. False if none came within `seconds`."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         self._waiting.setdefault(action_id, set()).add(future)
+        timer = loop.call_later(max(seconds, 0.0), _settle, future, False)
         try:
-            await asyncio.wait_for(future, max(seconds, 0.0))
-        except TimeoutError:
-            return False
+            return await future
         finally:
+            timer.cancel()
             waiting = self._waiting.get(action_id)
             if waiting is not None:
                 waiting.discard(future)
                 if not waiting:
                     del self._waiting[action_id]
-        return True
+
+
+def _settle(future: asyncio.Future[bool], changed: bool) -> None:
+    if not future.done():
+        future.set_result(changed)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from remit.model.words import Clause, Decision, Effect, Instant, Scope, ScopeKind, StopMode, StopOrder
+from remit.model.words import Clause, Decision, Effect, Instant, Json, Scope, ScopeKind, StopMode, StopOrder
 
 BLIND_ID = "stp_blind"
 MARKER_ID = "stp_file"
@@ -99,6 +99,22 @@ def clause(order: StopOrder) -> Clause:
     """The clause that a refusal names."""
     why = f": {order.reason}" if order.reason else ""
     return Clause("stop", Decision.FORBID, f"stopped ({order.mode}, {order.scope}) by {order.by}{why}")
+
+
+def order_of(params: dict[str, Json], user: str, stop_id: str, at: int) -> StopOrder:
+    """The order that a stop command's parameters make. Anything unclear stops everything."""
+    mode = params.get("mode", "cut")
+    kind = params.get("scope", "everything")
+    name = params.get("name", "")
+    known = kind in set(ScopeKind) and isinstance(name, str) and bool(name) is (kind != ScopeKind.EVERYTHING)
+    return StopOrder(
+        id=stop_id,
+        mode=StopMode(mode) if mode in set(StopMode) else StopMode.CUT,
+        scope=Scope(ScopeKind(kind), name) if known else Scope(),
+        at=at,
+        by=user,
+        reason=str(params.get("reason", ""))[:500],
+    )
 
 
 def encode(latch: Latch) -> bytes:

@@ -110,7 +110,7 @@ class Confidentiality(StrEnum):
 
     PUBLIC = "public"
     INTERNAL = "internal"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - a level, not a password
 
 
 INTEGRITY_RANK: dict[Integrity, int] = {level: rank for rank, level in enumerate(Integrity)}

@@ -244,12 +244,11 @@ async def test_settle_lists_nothing_where_every_outcome_is_known(gateway: Gatewa
 
 async def test_what_a_stop_cut_is_listed_and_settled_by_hand_with_a_signature(gateway: Gateway) -> None:
     practice = gateway.practice
-    faults.write(practice.lab, {"disable_account": faults.Fault(delay_ms=30_000)})
+    faults.write(practice.lab, {"disable_account": faults.Fault(delay_ms=30_000, effect="before")})
     agent = await gateway.open(ACCOUNT)
     waiting = await gateway.waiting(agent, "idp__disable_account", account=ACCOUNT)
     vote = asyncio.create_task(gateway.vote(waiting.action))
-    await eventually(lambda: practice.records("intent"), "it was on its way")
-    await eventually(lambda: practice.actions("disable_account")[0]["handed_over"], "it was handed over")
+    await eventually(practice.effects, "the connector had it")
     code, out, _ = await remit(practice, "stop")
     assert code == 0
     assert waiting.action in out
@@ -257,11 +256,11 @@ async def test_what_a_stop_cut_is_listed_and_settled_by_hand_with_a_signature(ga
     code, out, _ = await remit(practice, "settle")
     assert waiting.action in out
     assert "next: remit settle" in out
-    code, _, err = await remit(practice, "settle", waiting.action, "--not-applied", "--person", "auditor")
+    code, _, err = await remit(practice, "settle", waiting.action, "--applied", "--person", "auditor")
     assert code == 1
     assert "needs one of" in err
-    code, out, _ = await remit(practice, "settle", waiting.action, "--not-applied")
+    code, out, _ = await remit(practice, "settle", waiting.action, "--applied")
     assert code == 0
-    assert "had no effect" in out
+    assert "had its effect" in out
     assert (await gateway.ask("status"))["unsettled"] == []
     assert practice.records("settled")[0]["hand"] is True

@@ -23,6 +23,8 @@ CLIENT = {"name": "remit", "version": "0.1.0"}
 METHOD_NOT_FOUND = -32601
 UNSUPPORTED_VERSION = -32022
 MAX_WORDS = 500
+MOST_WORDS = 16 * MAX_WORDS
+"""How much of an error is read: secrets are struck out of this, before it is cut to `MAX_WORDS`."""
 
 _SAFE_HEADER = re.compile(r"[\x20-\x7e]*")
 _SENTINEL = re.compile(r"=\?base64\?.*\?=")
@@ -103,7 +105,7 @@ def refusal(error: bytes) -> UpstreamRefused:
         problem = _PROBLEM.decode(error)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return UpstreamRefused(0, "it answered with an error that cannot be read")
-    return UpstreamRefused(problem.code, problem.message[:MAX_WORDS])
+    return UpstreamRefused(problem.code, problem.message[:MOST_WORDS])
 
 
 def progress_token(params: bytes) -> int | str | None:

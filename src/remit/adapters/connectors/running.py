@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from remit.adapters.connectors import rpc
 from remit.adapters.connectors.connector import Connector
 from remit.adapters.connectors.settings import ConnectorSettings, ConnectorStatus
 from remit.adapters.credentials.secrets import resolve
@@ -82,7 +83,7 @@ class RunningConnectors:
             if name not in found or not found[name].reason:
                 since = found[name].since if name in found else self._now()
                 found[name] = ConnectorStatus(state="down", since=since, reason=why)
-        return {name: replace(each, reason=self._clean(name, each.reason)) for name, each in found.items()}
+        return {name: replace(each, reason=self._clean(name, each.reason)[: 2 * rpc.MAX_WORDS]) for name, each in found.items()}
 
     def stderr_tail(self, name: str) -> str:
         """The last of what a connector's process wrote to stderr, without secrets."""
@@ -101,20 +102,21 @@ class RunningConnectors:
         handed_over: Callable[[], None],
         on_progress: Callable[[Json], None] | None = None,
     ) -> bytes:
-        """See `Connectors`. What the connector was given as a secret is struck out of all that it says: its answer,
-        its errors, its progress."""
+        """See `Connectors`. What the connector was given as a secret, and the credential of this call, are struck out
+        of all that it says: its answer, its errors, its progress."""
         known = self._running.get(connector)
         if known is None:
             raise NotSent(self._problems.get(connector) or f"connector `{connector}` does not run")
-        tell = on_progress
-        if on_progress is not None and self._secrets.get(connector):
-            tell = _Cleaned(on_progress, self._secrets[connector])
+        standing = self._secrets.get(connector, ())
+        given = (*standing, *(value for value in meta.values() if isinstance(value, str)))
+        tell = _Cleaned(on_progress, given) if on_progress is not None and given else on_progress
         try:
             raw = await known.call(tool, arguments, meta, action=action, handed_over=handed_over, on_progress=tell)
         except UpstreamRefused as error:
-            raise UpstreamRefused(error.code, self._clean(connector, error.message)) from None
-        secrets = self._secrets.get(connector, ())
-        return raw if not secrets else redact(raw.decode(errors="replace"), secrets).encode()
+            raise UpstreamRefused(error.code, redact(error.message, given)[: rpc.MAX_WORDS]) from None
+        # A warrant is good once and was used: it is looked for as it is, because every call has another one.
+        echoed = any(each.encode() in raw for each in given[len(standing) :])
+        return redact(raw.decode(errors="replace"), given).encode() if standing or echoed else raw
 
     def sever(self, connector: str, actions: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
         """See `Connectors`. Where the manifest says that it is not cuttable, a dead process proves nothing."""

@@ -8,19 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from remit.model.display import redact, redact_patterns
+
 MAX_LINE = 8 * 1024
 BYTES_PER_SECOND = 1024 * 1024
 MAX_FILE = 8 * 1024 * 1024
 
 
 class StderrKeeper(asyncio.Protocol):
-    """Keeps the last `limit` bytes, with the given secrets struck out, and appends to a file of at most 8 MiB (one
-    older file is kept beside it). A process that writes more than 1 MiB in a second waits for the next one."""
+    """Keeps the last `limit` bytes, with the given secrets and whatever looks like one struck out, and appends to a
+    file of at most 8 MiB (one older file is kept beside it). A process that writes more than 1 MiB in a second waits
+    for the next one."""
 
     def __init__(self, limit: int, file: Path | None, secrets: tuple[str, ...]) -> None:
         self._limit = limit
         self._file = file
-        self._secrets = [secret.encode() for secret in secrets if secret]
+        self._secrets = secrets
         self._lines: deque[bytes] = deque()
         self._size = 0
         self._rest = b""
@@ -51,7 +54,7 @@ class StderrKeeper(asyncio.Protocol):
         return b"\n".join(self._lines).decode("utf-8", "replace")
 
     def _keep(self, lines: list[bytes]) -> None:
-        clean = [self._struck(line[:MAX_LINE]) for line in lines]
+        clean = [self._struck(line)[:MAX_LINE] for line in lines]
         for line in clean:
             self._lines.append(line)
             self._size += len(line) + 1
@@ -62,9 +65,7 @@ class StderrKeeper(asyncio.Protocol):
                 self._append(self._file, b"".join(line + b"\n" for line in clean))
 
     def _struck(self, line: bytes) -> bytes:
-        for secret in self._secrets:
-            line = line.replace(secret, b"[secret]")
-        return line
+        return redact_patterns(redact(line.decode("utf-8", "replace"), self._secrets)).encode()
 
     def _append(self, file: Path, data: bytes) -> None:
         if file.exists() and file.stat().st_size > MAX_FILE:

@@ -39,7 +39,8 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class Webhook:
-    """Where alerts are posted, and the secret that signs them. Raises `Misuse` for anything but http(s)."""
+    """Where alerts are posted, and the secret that signs them: as it is, or `whsec_` and its base64, as the standard
+    writes secrets. Raises `Misuse` for anything but https (http on loopback), and for base64 that is none."""
 
     def __init__(self, url: str, secret: bytes) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -47,7 +48,7 @@ class Webhook:
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise Misuse(f"the webhook `{parts.scheme}://{parts.hostname}` must be https", hint="http only on loopback")
         self.url = url
-        self._secret = secret
+        self._secret = _key(secret)
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def post(self, body: bytes, alert_id: str, seconds: int) -> None:
@@ -59,6 +60,15 @@ class Webhook:
         request.add_header("webhook-signature", signature(self._secret, alert_id, seconds, body))
         with self._opener.open(request, timeout=TIMEOUT) as answer:
             answer.read(1)
+
+
+def _key(secret: bytes) -> bytes:
+    if not secret.startswith(b"whsec_"):
+        return secret
+    try:
+        return base64.b64decode(secret.removeprefix(b"whsec_"), validate=True)
+    except ValueError:
+        raise Misuse("the webhook's secret begins with `whsec_` and is not base64", hint="copy it again") from None
 
 
 def signature(secret: bytes, alert_id: str, seconds: int, body: bytes) -> str:

@@ -85,6 +85,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: dict[_Key, _Count] = {}
+        self.categories: set[str] = set()  # those that the table of claimed categories has
 
     def used(self, window: Window) -> Used | None:
         """What stands in the window, or None where only the table can say."""
@@ -108,6 +109,7 @@ class Counters:
 
     def apply(self, changes: Changes) -> None:
         """Follow what a step did, once it is part of its batch."""
+        self.categories.update(claim.category for claim in changes.claimed)
         claimed: dict[str, list[Claim]] = {}
         for claim in changes.claimed:
             claimed.setdefault(claim.action, []).append(claim)
@@ -126,8 +128,9 @@ class Counters:
                 count.end(action, ended)
 
     def clear(self) -> None:
-        """Forget every count."""
+        """Forget everything."""
         self._counts.clear()
+        self.categories.clear()
 
 
 def _key(window: Window) -> _Key:

@@ -64,7 +64,7 @@ def need_records(records: Sequence[Record]) -> None:
 
 def need_plain(answer: object) -> None:
     """Raises `TypeError` when a step returned something to wait for: a step is synchronous."""
-    if inspect.isawaitable(answer):
+    if hasattr(type(answer), "__await__"):
         if inspect.iscoroutine(answer):
             answer.close()
         raise TypeError("a step is synchronous: it must not be a coroutine")

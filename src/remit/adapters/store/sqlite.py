@@ -72,7 +72,8 @@ class SqliteStore:
         self._deferred: list[_Job] = []  # the writer's
         self._pages = 0  # the writer's: estimated, since the last checkpoint
         self._counters = Counters()  # the writer's
-        self._version = -1  # the writer's: changes when another process has written
+        self._position = 0  # the writer's: of the next record, while `_version` holds
+        self._version: int | None = None  # the writer's: another one when another process has written
         self._thread = threading.Thread(target=self._write, name="remit-store", daemon=True)
         self._thread.start()
 
@@ -161,9 +162,8 @@ class SqliteStore:
             self._reach("before_begin")
             self._connection.execute("BEGIN IMMEDIATE")
             self._look_around()
-            (position,) = self._connection.execute(sql.NEXT_POSITION).fetchone()
             for job in batch:
-                position = self._step(job, position)
+                self._position = self._step(job, self._position)
                 self._reach("after_step")
             committing = True
             self._reach("before_commit")
@@ -198,9 +198,11 @@ class SqliteStore:
         return position
 
     def _look_around(self) -> None:
-        """Forget the counts if another process wrote: it should not, but a count must never be too low."""
+        """Ask the tables again at first, after a batch that was rolled back, and if another process wrote: it should
+        not, but a count must never be too low."""
         (version,) = self._connection.execute(sql.CHANGED_BY_OTHERS).fetchone()
         if version != self._version:
+            (self._position,) = self._connection.execute(sql.NEXT_POSITION).fetchone()
             self._counters.clear()
             self._version = version
 
@@ -230,7 +232,7 @@ class SqliteStore:
         return _refused(self._sick)
 
     def _roll_back(self) -> None:
-        self._counters.clear()
+        self._version = None
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -74,7 +74,7 @@ PUT_RUN = (
     " integrity = excluded.integrity, confidentiality = excluded.confidentiality, source = excluded.source,"
     " body = excluded.body"
 )
-COUNT_CALL = "UPDATE runs SET calls = calls + 1 WHERE id = ?"
+COUNT_CALL = "UPDATE runs SET calls = calls + 1 WHERE id = ? RETURNING body, calls, integrity, confidentiality, source"
 LABEL = "SELECT integrity, confidentiality, source FROM runs WHERE id = ?"
 RAISE_LABEL = "UPDATE runs SET integrity = ?, confidentiality = ?, source = ? WHERE id = ?"
 
@@ -181,6 +181,7 @@ def evidence_of(row: Sequence[Any] | None) -> Evidence | None:
     return None if row is None else decode_evidence(row[0])
 
 
+@cache
 def label_of(integrity: str, confidentiality: str, source: str) -> Label:
     """A label from its three columns."""
     return Label(Integrity(integrity), Confidentiality(confidentiality), source)

@@ -175,7 +175,7 @@ class SqliteTransaction:
             values = (claim.action, claim.category, claim.target, claim.agent, claim.start, sql.OPEN_END)
             self._run(sql.CLAIM, values)
             self.changes.claimed.append(claim)
-        for category in {claim.category for claim in claims}:
+        for category in {claim.category for claim in claims} - self._counters.categories:
             self._run(sql.CLAIM_CATEGORY, (category,))
 
     # payloads and records
@@ -211,8 +211,8 @@ class SqliteTransaction:
         self._journal(records)
 
     def count_call(self, run_id: str) -> Run | None:
-        self._run(sql.COUNT_CALL, (run_id,))
-        return self.run(run_id)
+        # Fetched to the end: SQLite finishes an UPDATE with RETURNING only then.
+        return sql.run_of(next(iter(self._run(sql.COUNT_CALL, (run_id,)).fetchall()), None))
 
     def raise_label(self, run: Run, evidence: Evidence) -> None:
         row = self._run(sql.LABEL, (run.id,)).fetchone()

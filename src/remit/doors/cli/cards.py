@@ -82,6 +82,7 @@ def decide(arguments: argparse.Namespace, verb: Verb) -> int:
         digest=card.digest,
         card_digest=card_digest(card),
         boundary_digest=str(answer["boundary_digest"]).removeprefix("sha256:"),
+        until=card.expires_at,
     )
     show(arguments, outcome, told(outcome, verb, signer.person))
     return 0 if outcome["state"] in GOOD else 1

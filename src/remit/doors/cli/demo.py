@@ -15,6 +15,7 @@ LONGEST_INJECTION = 2_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is told, and who takes part."""
+    parser.epilog = "The practice folder is --home, or .demo in the current folder; $REMIT_HOME is left alone."
     parser.add_argument("--interactive", action="store_true", help="you are the person on call: approve, resume, stop")
     parser.add_argument("--inject", metavar="TEXT", default="", help="you are the attacker: the text planted in a log")
     parser.add_argument(

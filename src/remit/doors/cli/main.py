@@ -91,10 +91,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _connect(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
-        from remit.doors.cli.help import CONNECT
-
-        print(CONNECT, end="")
-        return 0
+        return main(["help", "connect"])
     from remit.doors.cli.connect import main as bridge
 
     return bridge(words)

@@ -120,22 +120,22 @@ def told(answer: dict[str, Any]) -> str:
 
 def _exec(arguments: argparse.Namespace, home: Path) -> int:
     words = arguments.command
-    url = needs_gateway(home, "hello")["url"]
+    doors = needs_gateway(home, "hello")
     signer = signing.signer(arguments, home, ROLES["run.open"])
     opened = signing.signed(signer, home, "run.open", order(arguments))
     sys.stderr.write(f"opened {opened['run']}: {opened['agent']} on {opened['case']}, until {opened['expires']}\n")
     try:
-        return _supervised(words, _environment(home, opened["token"], url))
+        return _supervised(words, _environment(opened["token"], doors["url"], doors["socket"]))
     finally:
         _close_after(signer, home, opened["run"])
 
 
-def _environment(home: Path, token: str, url: str) -> dict[str, str]:
+def _environment(token: str, url: str, socket: str) -> dict[str, str]:
     """The agent's environment: ours, without what belongs to whoever opens runs, and with the token."""
     kept = {
         name: value for name, value in os.environ.items() if name not in ("REMIT_KEY", "REMIT_HOME", "REMIT_TOKEN_FILE")
     }
-    return kept | {"REMIT_TOKEN": token, "REMIT_URL": url, "REMIT_SOCKET": str(home / "run" / "agents.sock")}
+    return kept | {"REMIT_TOKEN": token, "REMIT_URL": url, "REMIT_SOCKET": socket}
 
 
 def _supervised(words: list[str], environment: dict[str, str]) -> int:

@@ -21,8 +21,8 @@ from remit.doors.cli.calling import call, identity, is_practice, now
 from remit.model.errors import Misuse, RemitError
 from remit.model.people import Person, Role, Roster, load_roster
 from remit.model.signatures import NotAKey, PublicKey, load_private_key, parse_public_key, public_key, sign
-from remit.model.statements import ApprovalStatement, ControlStatement, Verb
-from remit.model.words import MINUTE
+from remit.model.statements import LONGEST_VALIDITY, ApprovalStatement, ControlStatement, Verb
+from remit.model.words import MINUTE, Instant
 
 VALID_FOR = 2 * MINUTE
 
@@ -82,15 +82,24 @@ def signed(
 
 
 def vote(
-    signer_of: Signer, home: Path, verb: Verb, *, action: str, digest: str, card_digest: str, boundary_digest: str
+    signer_of: Signer,
+    home: Path,
+    verb: Verb,
+    *,
+    action: str,
+    digest: str,
+    card_digest: str,
+    boundary_digest: str,
+    until: Instant | None,
 ) -> dict[str, Any]:
-    """Sign a yes or no to exactly one card, and send it."""
+    """Sign a yes or no to exactly one card, and send it. It holds as long as the action waits (`until`), so that it
+    still counts when the last of several people says yes."""
     at = now()
     statement = ApprovalStatement(
         home=identity(home)["id"],
         person=signer_of.person,
         issued=at,
-        expires=at + VALID_FOR,
+        expires=max(min(until or 0, at + LONGEST_VALIDITY), at + VALID_FOR),
         verb=verb,
         action=action,
         digest=digest,

@@ -85,6 +85,6 @@ def _by_file(home: Path, answered: Answered) -> int:
 
 
 def _latch_alone(home: Path, params: dict[str, Any]) -> dict[str, Any]:
-    from remit.node import stop_without_gateway
+    from remit.offline import stop_without_gateway
 
     return stop_without_gateway(home, params, getpass.getuser())

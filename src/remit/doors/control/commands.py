@@ -20,11 +20,11 @@ from remit.doors.control.times import iso
 from remit.flow.runs import Order
 from remit.flow.settling import Settled
 from remit.flow.stop_desk import StopReport
+from remit.gates.stop import order_of
 from remit.model.canonical import encode
 from remit.model.display import shown
 from remit.model.errors import Misuse
 from remit.model.words import Json, Payload, Scope, ScopeKind, StopOrder
-from remit.node import order_of
 
 Answer = dict[str, Json]
 T = TypeVar("T")
@@ -41,6 +41,7 @@ class Commands:
         self._patience = patience
         self._changing = asyncio.Lock()
         self.url = url  # where agents reach the gateway over HTTP; set by whoever opens that door
+        self.socket = ""  # where their bridges do; set likewise
         self.immediate: dict[str, Callable[[Answer, str], Answer]] = {"stop": self.stop}
         self._open: dict[str, Callable[[Answer, str], Awaitable[Answer]]] = {
             "hello": self._hello,
@@ -115,6 +116,7 @@ class Commands:
             "boundary": node.forces.current.boundary_digest,
             "user": user,
             "url": self.url,
+            "socket": self.socket,
         }
 
     async def _status(self, _: Answer, __: str) -> Answer:

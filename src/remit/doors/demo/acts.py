@@ -20,7 +20,7 @@ from remit.doors.demo.working import LONGEST_SECONDS, Work
 from remit.model.errors import Fault
 
 ISOLATE = "host.isolate"
-SLOW_SECONDS = 20
+SLOW_SECONDS = 25
 MIDDLE_SECONDS = 1.0
 SETTLE_SECONDS = 20.0
 PRESS_SECONDS = 12.0
@@ -45,8 +45,8 @@ def introduction(story: Story) -> None:
     screen.say(f"Recording: {recorded}. {_plural(facts.hosts, 'host')}. Alert: {facts.title}, on {facts.device}.")
     if facts.added_controller:
         screen.say(
-            f"The recording shows no domain controller. Every Windows network has one, so {facts.controller} is added "
-            f"to the practice network as a bystander. Nothing else is made up."
+            f"The recording shows no domain controller, so {facts.controller} is added to the practice network as a "
+            "bystander that the planted text can name. Nothing else is made up."
         )
 
 
@@ -212,12 +212,18 @@ def _after_work(story: Story, narrator: Narrator, work: Work) -> None:
             "that, whatever it reads.",
             style="bold",
         )
+    elif narrator.told:
+        screen.say(
+            "The planted text got nothing done by itself: what the page forbids, the agent is mostly not even offered, "
+            f"and the rest waits for a person. {facts.controller}: {condition}.",
+            style="bold",
+        )
     else:
         screen.say(f"Nothing was tried that the page forbids. {facts.controller}: {condition}.", style="bold")
-    _lift_hold(story)
+    _lift_hold(story, "planted text, removed from the log" if refusals else "looked at, may go on")
 
 
-def _lift_hold(story: Story) -> None:
+def _lift_hold(story: Story, reason: str) -> None:
     stops = [each for each in story.ask("status")["stops"] if each["automatic"]]
     if not stops:
         return
@@ -227,7 +233,6 @@ def _lift_hold(story: Story) -> None:
     story.noted["hold"] = stops[0]
     if story.options.interactive:
         story.asked("press Enter to lift the hold", PRESS_SECONDS * 10)
-    reason = "planted text, removed from the log"
     story.on_call("resume", stops[0]["stop"], "--reason", reason, most=2)
 
 
@@ -351,8 +356,7 @@ def explanation(story: Story) -> None:
         "under which page, with whose yes, and what came of it.",
     )
     approved = [each["action"] for each in story.decisions if each["verb"] == "approve"]
-    changes = [each["id"] for each in story.found("--agent", AGENT, "--category", ISOLATE)]
-    subject = (approved or changes)[:1]
+    subject = (approved or [each["id"] for each in story.found("--agent", AGENT, "--category", ISOLATE)])[:1]
     if not subject:
         story.screen.say("The agent changed nothing, so there is no action to explain.")
         return
@@ -374,7 +378,8 @@ def ending(story: Story) -> None:
         ["red" if row["thing"] == story.facts.controller else "" for row in rows],
     )
     screen.line()
-    if story.noted.get("put_back") and lab.conditions(story.governed).get(("edr", story.facts.device)) == "connected":
+    settled = story.noted.get("settled", ())
+    if story.noted.get("put_back") and settled and not any(each["applied"] for each in settled):
         screen.say(
             f"{story.facts.device} was cut off by the agent, then cleaned and put back by a person; the second time "
             "was a mistake, and was stopped before it happened."

@@ -5,10 +5,13 @@ What lives here: the folder, and the commands that bring a gateway up on it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,25 +29,45 @@ ON_CALL = "on-call"
 OWNER = "leader"
 LONGEST_SOCKET = 100
 """Bytes of a path that a socket may have (107 on Linux, less elsewhere)."""
+_STRICTER = (b"hold_after = 3", b"hold_after = 2")
+"""The demonstration's leader has an agent held at the second refused attempt: the scripted one makes no more."""
 _SETTINGS = """\
 [gateway]
 listen = "127.0.0.1:0"
 """
 
 
-def fresh_folder(folder: Path) -> Path:
-    """An empty folder for the demonstration, in the place of an earlier one's. Raises `Misuse` where something that is
-    not ours is there."""
+@contextlib.contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder for the demonstration, in the place of an earlier one's, and nobody else's while the block lasts.
+
+    Raises `Misuse` where something that is not ours is there, or a demonstration is going on in it.
+    """
     if len(bytes(folder / "home" / "run" / "control.sock")) > LONGEST_SOCKET:
         raise Misuse(f"`{folder}` is too long for the path of a socket", hint="name a shorter folder with `--home`")
     if folder.exists():
         if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).is_file()):
             hint = "name a folder that is not there yet with `--home`"
             raise Misuse(f"`{folder}` is there already and was not made by `remit demo`", hint=hint)
+        _check_free(folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, mode=0o700)
-    (folder / MARKER).write_text("Made by `remit demo`, and replaced by its next run.\n", "utf-8")
-    return folder
+    with (folder / MARKER).open("w", encoding="utf-8") as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        marker.write("Made by `remit demo`, and replaced by its next run.\n")
+        marker.flush()
+        yield folder
+
+
+def _check_free(folder: Path) -> None:
+    if not (folder / MARKER).is_file():
+        return
+    with (folder / MARKER).open("rb") as marker:
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            hint = "wait for it, or name another folder with `--home`"
+            raise Misuse(f"a demonstration is going on in `{folder}`", hint=hint) from None
 
 
 def remit(*words: str) -> list[str]:
@@ -78,7 +101,7 @@ def _boundary(digests: dict[str, str]) -> bytes:
         "review_by": (today + datetime.timedelta(days=60)).isoformat(),
         "pins": pins(digests),
     }
-    return render(template("demo"), values).replace(b"hold_after = 3", b"hold_after = 2", 1)
+    return render(template("demo"), values).replace(*_STRICTER)
 
 
 def must(said: Said, what: str) -> Said:

@@ -19,10 +19,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from remit.model.errors import Fault
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SET_DEATH_SIGNAL = 1
 LIBC = ctypes.CDLL(None)
 GRACE_SECONDS = 3.0
@@ -146,8 +146,17 @@ class Programs:
 
 @contextlib.contextmanager
 def ending(programs: Programs) -> Iterator[None]:
-    """End all programs when the block is left, however it is left: signals that would end us become an exception."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """End all programs when the block is left, however it is left. The first signal that would end us becomes
+    `KeyboardInterrupt`; further ones wait until everything has ended."""
+    before = {number: signal.getsignal(number) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN}
+
+    def end(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:
@@ -156,10 +165,6 @@ def ending(programs: Programs) -> Iterator[None]:
         programs.end_all()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, _: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _die_with_parent() -> None:

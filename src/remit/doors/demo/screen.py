@@ -30,7 +30,7 @@ class Screen:
         """The head of an act: a line across, what it is called, what it is about."""
         self.line()
         self.line("─" * WIDTH, style="dim")
-        self.line(title, style="bold")
+        self.say(title, style="bold")
         self.say(says)
         self.line()
 
@@ -57,11 +57,11 @@ class Screen:
             self.line(f"{mark}… and {_plural(len(lines) - most, 'more line')}", style="dim")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> None:
-        """Columns as wide as they need to be; a column that is too wide is cut visibly."""
+        """Columns as wide as they need to be; where they do not fit, the widest are cut visibly."""
         cells = [[inert(each) for each in row] for row in [head, *rows]]
         widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-        over = sum(widths) + 2 * len(widths) + 2 - WIDTH
-        widths[-1] = max(widths[-1] - max(over, 0), 8)
+        while sum(widths) + 2 * len(widths) > WIDTH:
+            widths[widths.index(max(widths))] -= 1
         for index, row in enumerate(cells):
             shown = [
                 cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(row, widths, strict=True)

@@ -18,9 +18,8 @@ def tell(folder: Path, telemetry: list[str], options: Options, screen: Screen) -
     """Tell the story in `folder` and return the report, which is written there as well. Raises `RemitError`
     saying what keeps it from being told. However this ends, nothing that it started goes on."""
     paths = lab.recordings(telemetry)
-    fresh_folder(folder)
     programs = Programs(folder, environment(folder / "home"))
-    with ending(programs):
+    with fresh_folder(folder), ending(programs):
         story, gateway = _set_up(folder, paths, options, screen, programs)
         began = time.monotonic()
         acts.introduction(story)

@@ -65,6 +65,7 @@ class Work:
 
     def _line(self, text: str) -> None:
         if '"step": "told"' in text:
+            self._tell_alerts()
             self._once("attack", self.before_attack)
         self.narrator.line(text)
 
@@ -99,7 +100,7 @@ def alert_says(alert: dict[str, Any]) -> str | None:
         "forbidden": f"{agent} tried {category}, which the page forbids ({clauses}); {alert.get('action', '')}",
         "rejected": f"a person rejected {category} by {agent}",
         "expired": f"nobody answered in time: {category} by {agent} is rejected",
-        "repeated": f"{agent} was refused again and again: it is HELD until a person lifts that",
+        "repeated": f"{agent} was refused too often: it is HELD until a person lifts that",
     }
     return sentences.get(str(alert.get("code")))
 

@@ -1,0 +1,101 @@
+"""The latch file: written in place, read as blind wherever it is not whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remit.adapters.home.latch_file import SIZE, FileLatch
+from remit.flow.stopping import Stops
+from remit.gates import stop
+from remit.gates.stop import Latch
+from remit.model.words import Scope, ScopeKind, StopMode, StopOrder
+
+SECTOR = 512
+
+
+def order(number: int) -> StopOrder:
+    """An order of an agent."""
+    scope = Scope(ScopeKind.AGENT, f"agent-{number}")
+    return StopOrder(id=f"stp_{number:016d}", mode=StopMode.CUT, scope=scope, at=number, by="bob", reason="x" * 40)
+
+
+def latch(*numbers: int) -> Latch:
+    """A latch of these orders."""
+    return Latch(tuple(map(order, numbers)))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> FileLatch:
+    made = FileLatch(tmp_path / "latch")
+    made.create()
+    return made
+
+
+@pytest.mark.promise("P6")
+def test_what_was_written_is_read_back_by_another_process(file: FileLatch, tmp_path: Path) -> None:
+    for wanted in (latch(1), latch(1, 2, 3), latch(3), Latch()):
+        file.write(wanted)
+        assert FileLatch(tmp_path / "latch").read() == wanted
+
+
+def test_it_is_preallocated_private_and_overwritten_in_place(file: FileLatch, tmp_path: Path) -> None:
+    path = tmp_path / "latch"
+    before = path.stat()
+    assert (before.st_size, before.st_mode & 0o777) == (SIZE, 0o600)
+    assert before.st_blocks * 512 >= SIZE
+    file.write(latch(1, 2))
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_blocks) == (before.st_ino, before.st_size, before.st_blocks)
+    file.create()
+    assert file.read() == latch(1, 2)
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * SIZE, b" " * SIZE, b"{}", b"[]", b'{"version":1,"orders":[{}]}', b"\xff"]
+)
+def test_a_file_that_is_not_a_latch_is_blind(file: FileLatch, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "latch").write_bytes(data)
+    assert file.read().blind
+
+
+@pytest.mark.promise("P6")
+def test_a_file_that_is_missing_or_a_folder_is_blind(tmp_path: Path) -> None:
+    assert FileLatch(tmp_path / "nothing").read().blind
+    assert FileLatch(tmp_path).read().blind
+
+
+@pytest.mark.promise("P6")
+@given(
+    old=st.lists(st.integers(0, 60), unique=True, max_size=40),
+    new=st.lists(st.integers(0, 60), unique=True, max_size=40),
+    cut=st.integers(0, SIZE // SECTOR),
+)
+def test_a_torn_write_is_blind_or_stops_at_least_what_both_agree_on(old: list[int], new: list[int], cut: int) -> None:
+    before = stop.encode(latch(*old)).ljust(SIZE, b" ")
+    after = stop.encode(latch(*new)).ljust(SIZE, b" ")
+    found = stop.decode(after[: cut * SECTOR] + before[cut * SECTOR :])
+    if not found.blind:
+        assert {each.id for each in found.orders} >= {order(each).id for each in set(old) & set(new)}
+
+
+def test_more_orders_than_fit_are_refused_and_the_file_stays_whole(file: FileLatch) -> None:
+    file.write(latch(1))
+    with pytest.raises(OSError, match="fit"):
+        file.write(latch(*range(1000)))
+    assert file.read() == latch(1)
+
+
+@pytest.mark.promise("P6")
+def test_a_full_disk_does_not_keep_a_stop_from_latching(file: FileLatch, tmp_path: Path) -> None:
+    stops = Stops(file)
+    assert stops.place(order(1)) == ""
+    os.truncate(tmp_path / "latch", 10)  # torn
+    again = Stops(file)
+    assert again.place(order(2)) == ""
+    assert Stops(file).check(stop.Subject(agent="anybody")) is not None
