@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from remit.adapters.clock import SystemClock
 from remit.adapters.connectors.running import RunningConnectors
 from remit.adapters.credentials.minting import Minter
@@ -27,7 +29,6 @@ from remit.adapters.home.ssh_keygen import sign_with_ssh_keygen
 from remit.adapters.home.watching import MarkerWatch, is_there
 from remit.adapters.ids import RandomIds
 from remit.adapters.notify.alerts import Announcer, Webhook
-from remit.adapters.store.reads import open_reads as open_store_reads
 from remit.adapters.store.sqlite import SqliteStore, open_store
 from remit.flow.agent_side import Agents
 from remit.flow.carrying import Carrier
@@ -36,27 +37,24 @@ from remit.flow.hints import Hints
 from remit.flow.in_flight import InFlight
 from remit.flow.own_tools import OwnTools
 from remit.flow.points import nothing
-from remit.flow.ports import Reads
 from remit.flow.reloading import ROSTER, Reloading
 from remit.flow.reruling import Reruling
 from remit.flow.rulings import Rulings
 from remit.flow.runs import Runs
 from remit.flow.settling import Settling
 from remit.flow.steward import Steward
-from remit.flow.stop_desk import StopDesk
+from remit.flow.stop_desk import LATCHED_BY_FILE, StopDesk
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
 from remit.model.errors import Fault, RemitError
 from remit.model.people import load_roster
-from remit.model.words import SECOND, Instant, Json, Record, Scope, ScopeKind, StopMode, StopOrder
+from remit.model.words import SECOND, Json, Record, Scope, ScopeKind, StopMode, StopOrder
 
 __all__ = [
     "Node",
     "found_home",
     "init_home",
-    "now",
-    "open_reads",
     "run_once",
     "sign_with_ssh_keygen",
 ]
@@ -133,7 +131,7 @@ class Node:
     async def _begin(self, what: str) -> None:
         self._watch = MarkerWatch(self.home.marker, self._marker_seen)
         if is_there(self.home.marker):
-            self.stops.see_marker(stop.marker_order(self.clock.now()))
+            self._marker_seen(True)
         force = await self.reloading.load(journal.record("node.started", self.clock.now(), what=what, pid=os.getpid()))
         self._assemble(Forces(force))
         self.reloading.bind(self.forces)
@@ -229,14 +227,17 @@ class Node:
         order = stop.marker_order(self.clock.now()) if present else None
         if hasattr(self, "stop_desk"):
             self.stop_desk.see_marker(order)
-        else:
-            self.stops.see_marker(order)
+            return
+        self.stops.see_marker(order)
+        if order is not None:
+            self.stops.place(replace(order, id=LATCHED_BY_FILE))
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 await self.steward.expire()
+                await self.steward.go_on()
                 self._note_jump()
             except RemitError as error:
                 log.warning("housekeeping: %s", error.message)
@@ -282,18 +283,6 @@ def _webhook(home: Home, settings: Settings) -> Webhook | None:
         return None
     secret = resolve(settings.webhook_secret, environment=dict(os.environ), base=home.path)
     return Webhook(settings.webhook, secret.encode())
-
-
-def now() -> Instant:
-    """The machine's present, in microseconds since the epoch, for commands that sign or show something."""
-    return SystemClock().now()
-
-
-def open_reads(path: Path) -> Reads:
-    """Look into a home's store without a gateway and without a lock. Raises `RemitError` where there is none."""
-    home = Home(path)
-    home.identity()
-    return open_store_reads(home.store)
 
 
 async def found_home(path: Path, roster: bytes) -> None:

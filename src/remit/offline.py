@@ -1,6 +1,7 @@
-"""Stopping without a node: the latch file alone, while no gateway runs.
+"""What works without a node, while no gateway runs: stopping on the latch file alone, and looking into the store.
 
-What lives here: what must start fast, so it imports next to nothing. What never may: the store, a connector, a node.
+What lives here: what must start fast, so it imports next to nothing. What never may: a connector, a node, writing into
+the store.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from remit.adapters.clock import SystemClock
 from remit.adapters.home.folder import Home
 from remit.adapters.home.latch_file import FileLatch
 from remit.adapters.ids import RandomIds
+from remit.flow.ports import Reads
 from remit.flow.stopping import Stops
 from remit.gates.stop import order_of
 from remit.model.errors import Fault
-from remit.model.words import Json
+from remit.model.words import Instant, Json
 
 
 def stop_without_gateway(path: Path, params: dict[str, Json], user: str) -> dict[str, Json]:
@@ -39,3 +41,17 @@ def stop_without_gateway(path: Path, params: dict[str, Json], user: str) -> dict
         "may_still_land": [],
         "problem": "",
     }
+
+
+def now() -> Instant:
+    """The machine's present, in microseconds since the epoch, for commands that sign or show something."""
+    return SystemClock().now()
+
+
+def open_reads(path: Path) -> Reads:
+    """Look into a home's store without a gateway and without a lock. Raises `RemitError` where there is none."""
+    home = Home(path)
+    home.identity()
+    from remit.adapters.store.reads import open_reads as open_store_reads
+
+    return open_store_reads(home.store)

@@ -11,6 +11,10 @@ import signal
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 FILES = (
     "people.toml",
@@ -33,7 +37,7 @@ FILES = (
 )
 
 
-def tried(what, attempt):
+def tried(what: str, attempt: Callable[[], object]) -> tuple[str, str]:
     """Empty where the attempt failed, else what came of it."""
     try:
         return what, str(attempt())[:200] or "it worked"
@@ -43,17 +47,16 @@ def tried(what, attempt):
         return what, ""
 
 
-def read(path):
-    with open(path, "rb") as file:
-        return f"read {len(file.read())} bytes"
+def read(path: str) -> str:
+    return f"read {len(Path(path).read_bytes())} bytes"
 
 
-def write(path):
-    with open(path, "ab"):
+def write(path: str) -> str:
+    with Path(path).open("ab"):
         return "opened for writing"
 
 
-def command(path, line):
+def command(path: str, line: bytes) -> object:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(path)
@@ -61,7 +64,7 @@ def command(path, line):
         return connection.recv(1000) or "connected"
 
 
-def post(url, token, name, arguments):
+def post(url: str, token: str, name: str, arguments: dict[str, str]) -> object:
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
     request = urllib.request.Request(url, json.dumps(call).encode(), method="POST")
     request.add_header("content-type", "application/json")
@@ -72,38 +75,47 @@ def post(url, token, name, arguments):
         return answer.read(300)
 
 
-def attach(pid):
+def attach(pid: int) -> str:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.ptrace(16, pid, 0, 0) != 0:
         raise OSError("refused")
     return "attached"
 
 
-def attempts(facts):
+def listed(path: str) -> str:
+    return f"listed {len(list(Path(path).iterdir()))} names"
+
+
+def fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        found: bytes = answer.read(100)
+    return found
+
+
+def attempts(facts: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]]:
     home, pid, url = facts["home"], facts["pid"], facts["url"]
-    control = home + "/run/control.sock"
-    yield "list the home", lambda: os.listdir(home)
+    yield "list the home", partial(listed, home)
     for name in FILES:
-        yield "read " + name, lambda name=name: read(f"{home}/{name}")
+        yield "read " + name, partial(read, f"{home}/{name}")
     for name in ("STOP", "state/latch", "boundary.toml", "inventory.csv"):
-        yield "write " + name, lambda name=name: write(f"{home}/{name}")
-    yield "rename the home", lambda: os.rename(home, home + "2")
+        yield "write " + name, partial(write, f"{home}/{name}")
+    yield "rename the home", partial(Path(home).rename, home + "2")
     for method, params in (("status", {}), ("stop", {}), *facts["captured"].items()):
         line = json.dumps({"id": 1, "method": method, "params": params}).encode()
-        yield "command " + method, lambda line=line: command(control, line)
-    yield "the agents' socket", lambda: command(home + "/run/agents.sock", b"remit_guess")
-    for name in ("environ", "mem", "maps", "cwd", "fd"):
-        path = f"/proc/{pid}/{name}"
-        yield "its " + name, lambda path=path: os.listdir(path) if path.endswith("fd") else read(path)
-    yield "attach to it", lambda: attach(pid)
+        yield "command " + method, partial(command, home + "/run/control.sock", line)
+    yield "the agents' socket", partial(command, home + "/run/agents.sock", b"remit_guess")
+    for name in ("environ", "mem", "maps"):
+        yield "its " + name, partial(read, f"/proc/{pid}/{name}")
+    for name in ("cwd", "fd"):
+        yield "its " + name, partial(listed, f"/proc/{pid}/{name}")
+    yield "attach to it", partial(attach, pid)
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL):
-        yield f"signal {number}", lambda number=number: os.kill(pid, number)
-    yield "no token", lambda: post(url, "", "remit__my_remit", {})
-    yield "a guessed token", lambda: post(url, "remit_" + "A" * 43, "remit__my_remit", {})
+        yield f"signal {number}", partial(os.kill, pid, number)
+    yield "no token", partial(post, url, "", "remit__my_remit", {})
+    yield "a guessed token", partial(post, url, "remit_" + "A" * 43, "remit__my_remit", {})
     for path in ("/control", "/admin", "/approvals", "/../control", "/mcp/../control"):
-        base = url.rsplit("/", 1)[0]
-        yield "GET " + path, lambda path=path: urllib.request.urlopen(base + path, timeout=5).read(100)
+        yield "GET " + path, partial(fetch, url.rsplit("/", 1)[0] + path)
 
 
-def main(facts):
+def main(facts: str) -> None:
     print(json.dumps(dict(tried(what, attempt) for what, attempt in attempts(json.loads(facts)))))

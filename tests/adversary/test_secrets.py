@@ -17,7 +17,7 @@ from tests.support.home import Practice
 
 # No real credentials: texts that nothing else could hold.
 IN_ENVIRONMENT = "planted-in-the-environment-7Qm2xW9"
-IN_FILE = "planted-in-a-file-\"quoted\"-Zk4tR8v"
+IN_FILE = 'planted-in-a-file-"quoted"-Zk4tR8v'
 RUDE = {
     "byenv": manifest("byenv", '{ class = "static", into = "env:RUDE_TOKEN", secret = "env:PLANTED" }'),
     "byfile": manifest("byfile", '{ class = "static", into = "env:RUDE_TOKEN", secret = "file:keys/planted" }'),
@@ -54,16 +54,16 @@ def plant(practice: Practice) -> None:
 async def provoke(agent: Agent, connector: str) -> list[str]:
     """Make a connector tell its secret in every way there is. Returns all that the agent saw."""
     seen = [tool.model_dump_json() for tool in await agent.tools()]
-    progress: list[str] = []
+    told: list[str] = []
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
-        progress.append(str(message))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        told.append(str(message))
 
     for tool in ("tell", "fail", "refuse", "babble", "die"):
         seen.append((await agent.call(f"{connector}__{tool}", text="go on")).result.model_dump_json())
     async with agent.connected() as client:
         result = await client.call_tool(f"{connector}__progress", {}, progress_callback=on_progress)
-    return [*seen, result.model_dump_json(), *progress]
+    return [*seen, result.model_dump_json(), *told]
 
 
 @pytest.mark.promise("P9")
@@ -80,7 +80,9 @@ async def test_a_planted_secret_is_found_nowhere_but_where_it_was_planted(
         for method in ("status", "connectors", "run.list", "approvals"):
             seen.append(json.dumps(await gateway.ask(method)))
         for words in (("status",), ("connectors", "list", "--json"), ("find", "--json"), ("run", "list", "--json")):
-            seen += (await remit(practice, *words))[1:]
+            code, out, err = await remit(practice, *words)
+            assert code in (0, 1), err
+            seen += [out, err]
         action = practice.actions("tell")[0]["id"]
         seen += (await remit(practice, "explain", action))[1:]
     shown = "\n".join(seen).encode()

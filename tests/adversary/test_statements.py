@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remit.model.signatures import Namespace, sign
 from remit.model.words import MINUTE
-from remit.node import now
+from remit.offline import now
 from tests.support.fixtures import Make
 from tests.support.gateway import Gateway, Refused, ballot, sealed, statement
 from tests.support.home import Practice
@@ -128,9 +128,7 @@ async def test_an_approval_is_void_once_what_it_was_given_for_has_changed(make: 
         held = await gateway.waiting(agent, "idp__disable_account", account="k.adeyemi")
         vote = await gateway.vote_on(held.action)
         lines = inventory.read_text().splitlines()
-        changed = [
-            line.replace("k.adeyemi,account,no", "k.adeyemi,account,yes") for line in lines
-        ]
+        changed = [line.replace("k.adeyemi,account,no", "k.adeyemi,account,yes") for line in lines]
         assert changed != lines
         inventory.write_text("\n".join(changed) + "\n")
         await gateway.signed("reload", "operator")

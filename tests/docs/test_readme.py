@@ -22,6 +22,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 REMIT = str(Path(sys.executable).parent / "remit")
 SECONDS = 60
+pytestmark = pytest.mark.timeout(300)  # some twenty processes, one after the other
 STATIC = '{ class = "static" }'
 ASKS = ("boundary sign", "inventory accept", "connectors accept")
 SERVER = """

@@ -57,9 +57,7 @@ def isolated(practice: Practice) -> list[str]:
 @pytest.mark.promise("P1")
 @pytest.mark.promise("P7")
 @pytest.mark.promise("P10")
-@pytest.mark.parametrize(
-    ("point", "passing", "state", "landed"), AUTOMATIC, ids=[f"{p}-{n}" for p, n, *_ in AUTOMATIC]
-)
+@pytest.mark.parametrize(("point", "passing", "state", "landed"), AUTOMATIC, ids=[f"{p}-{n}" for p, n, *_ in AUTOMATIC])
 async def test_an_automatic_change_ended_at_any_point_is_never_repeated_and_keeps_what_it_took(
     make: Make, point: str, passing: int, state: str, landed: bool
 ) -> None:

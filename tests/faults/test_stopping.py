@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -156,11 +156,10 @@ async def test_a_stop_latches_and_severs_while_the_gateways_event_loop_is_blocke
 def connector_processes(practice: Practice) -> set[int]:
     """The lab's processes on this home, by what they run."""
     found = set()
-    for entry in os.scandir("/proc"):
+    for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and os.readlink(f"/proc/{entry.name}/cwd") == str(practice.root):
-                with open(f"/proc/{entry.name}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
+            if entry.name.isdigit() and (entry / "cwd").readlink() == practice.root:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
                 if words[1:3] == [b"-m", b"remit_lab.edr"]:
                     found.add(int(entry.name))
         except OSError:
@@ -222,7 +221,7 @@ async def refused_for(agent: Agent, why: str) -> None:
         assert why in answer.text
 
 
-class held_store:  # noqa: N801 - it reads as a word
+class held_store:
     """The store's write lock, held by somebody else."""
 
     def __init__(self, practice: Practice) -> None:

@@ -297,4 +297,4 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.promise("P7")
 def test_no_interleaving_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carrying, "RETRY_AFTER", (0.0, 0.0))
-    run_state_machine_as_test(Lifecycle, settings=settings(max_examples=25, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Lifecycle, settings=settings(max_examples=15, stateful_step_count=40, deadline=None))

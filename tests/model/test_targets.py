@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from remit.model.inventories import compare_inventories
 from remit.model.reading import Unreadable
-from remit.model.targets import Inventory, compare_inventories, load_inventory, normalise
+from remit.model.targets import Inventory, dump_inventory, load_inventory, normalise
 from remit.model.words import Target
 
 HEADER = "id,kind,privileged,owner,labels,aliases\n"
@@ -238,3 +239,8 @@ def test_twenty_thousand_targets_load_and_resolve() -> None:
     assert known.resolve("WS19999").id == "ws19999.corp.example"
     assert known.resolve("10.1.0.1").id == "ws256.corp.example"
     assert len(known.members("l7")) == 400
+
+
+def test_a_dumped_inventory_loads_as_the_same_targets() -> None:
+    inventory = load_inventory((HEADER + ROWS).encode())
+    assert load_inventory(dump_inventory(inventory)).targets == inventory.targets

@@ -28,7 +28,7 @@ from mcp.client.streamable_http import streamable_http_client
 from remit.model.signatures import sign
 from remit.model.statements import ApprovalStatement, ControlStatement
 from remit.model.words import MINUTE
-from remit.node import now
+from remit.offline import now
 from tests.support.home import Practice
 
 CHILD = Path(__file__).resolve().parents[1] / "faults" / "child.py"
@@ -65,9 +65,9 @@ def alive_in(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and os.readlink(entry / "cwd") == str(folder):
-                if b" Z " not in (entry / "stat").read_bytes():
-                    found.append(int(entry.name))
+            here = entry.name.isdigit() and (entry / "cwd").readlink() == folder
+            if here and b" Z " not in (entry / "stat").read_bytes():
+                found.append(int(entry.name))
         except OSError:
             continue
     return found
@@ -211,7 +211,9 @@ class Gateway:
         assert process.stdout is not None
         try:
             line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
-            first = json.loads(line) if line else {"ready": False, "says": practice.log.read_text()[-2000:]}
+            first: dict[str, Any] = (
+                json.loads(line) if line else {"ready": False, "says": practice.log.read_text()[-2000:]}
+            )
             if not first["ready"]:
                 raise NotStarted(first["says"])
         except BaseException:

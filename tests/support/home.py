@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remit.model.signatures import Namespace, load_private_key, sign
-from remit.node import found_home, init_home, now
+from remit.node import found_home, init_home
+from remit.offline import now
 from remit_lab import estate, telemetry
 from remit_lab.state import effects
 

@@ -174,7 +174,7 @@ class Carrier:
     def _answered(self, action: Action, raw: bytes) -> Ending:
         try:
             failed = _result.decode(raw).isError
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):  # as nested, or as no text, as it likes
             event = Event.FAIL if action.effect is Effect.READ else Event.LOSE
             return Ending(event, "the connector's answer is not a tool result", handed_over=True, raw=raw)
         if failed:

@@ -240,7 +240,7 @@ def _digest(call: Call, action_id: str, taken: intake.Taken, salt: str) -> str:
 def _fingerprint(call: Call, taken: intake.Taken, key: bytes) -> str:
     return intake.fingerprint(
         key,
-        agent=call.run.agent,
+        agent=f"{call.run.agent}, by order of {call.human}" if call.human else call.run.agent,
         run=call.run.id,
         connector=call.tool.connector,
         tool=call.tool.definition.name,

@@ -46,7 +46,7 @@ def entry_of(record: StoredRecord) -> Entry:
     """A record as the story takes it: decoded, and its hash compared with its bytes."""
     try:
         fields = msgspec.json.decode(record.data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         fields = None
     return Entry(
         position=record.position,
@@ -324,7 +324,7 @@ def _excerpt(payload: Payload) -> str:
     text = payload.data[: 8 * _LONGEST_EXCERPT].decode("utf-8", "replace")
     try:
         result = msgspec.json.decode(payload.data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         result = None
     if isinstance(result, dict):
         structured, content = result.get("structuredContent"), result.get("content")

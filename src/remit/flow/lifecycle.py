@@ -12,7 +12,7 @@ hand-over, are *unsettled*: the action may have had its effect. They hold their 
 
 from __future__ import annotations
 
-from remit.model.words import Action, Event, State
+from remit.model.words import Action, Effect, Event, State
 
 OPENINGS: frozenset[State] = frozenset({State.BLOCKED, State.WAITING, State.EXECUTING})
 
@@ -60,5 +60,7 @@ def after(state: State, event: Event) -> State:
 
 
 def unsettled(action: Action) -> bool:
-    """True while the action may have had an effect that nobody knows of: it holds its targets."""
+    """True while the action may have had an effect that nobody knows of: it holds its targets. A read has none."""
+    if action.effect is Effect.READ:
+        return False
     return action.state is State.UNKNOWN or (action.state is State.CUT and action.handed_over)

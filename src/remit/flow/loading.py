@@ -20,10 +20,11 @@ from remit.gates.validation import SchemaValidator, Uncompilable, compile_schema
 from remit.model.canonical import sha256_hex
 from remit.model.definitions import LockFile
 from remit.model.errors import NotVerified
+from remit.model.inventories import compare_inventories
 from remit.model.manifest import Manifest, ToolManifest
 from remit.model.people import Person, Role, Roster, verify_signed
 from remit.model.signatures import Namespace
-from remit.model.targets import Inventory, compare_inventories
+from remit.model.targets import Inventory
 from remit.model.words import Definition, Instant, Target
 
 

@@ -154,7 +154,9 @@ class OwnTools:
 
     async def _withdraw(self, run: Run, action_id: str) -> Answer:
         action = self._store.reads.action(action_id)
-        if action is None or action.run != run.id:
+        if (
+            action is None or action.run != run.id or action.opened_by
+        ):  # a human's order is not the agent's to take back
             raise Refusal(f"this run has no action `{action_id}`", hint="use the `action_id` that a call answered")
         moved = await self._steward.withdraw(action, f"agent {run.agent}")
         return Answer(

@@ -37,7 +37,7 @@ from remit.model.definitions import LockFile, load_lock
 from remit.model.errors import Misuse, RemitError
 from remit.model.manifest import Manifest
 from remit.model.people import Roster, load_roster, verify_successor
-from remit.model.targets import Inventory, load_inventory
+from remit.model.targets import Inventory, dump_inventory, load_inventory
 from remit.model.words import Definition, Instant, Record
 
 ROSTER, BOUNDARY, BOUNDARY_FILE, INVENTORY = "roster", "boundary", "boundary.file", "inventory"
@@ -231,7 +231,8 @@ class Reloading:
         if accepted is None or accepted == data:
             return new, data, (), ()
         inventory, applied, waits = tightened(load_inventory(accepted), new)
-        return inventory, accepted if waits else data, applied, waits
+        # What has been tightened stays so: it becomes what the next file is compared with.
+        return inventory, dump_inventory(inventory) if waits else data, applied, waits
 
     # --- writing -----------------------------------------------------------------------------------------------
 

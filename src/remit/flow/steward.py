@@ -34,6 +34,7 @@ from remit.gates import journal
 from remit.gates.journal import Pseudonyms
 from remit.model.errors import Fault, Refusal
 from remit.model.words import (
+    SECOND,
     Action,
     Approval,
     Claim,
@@ -49,6 +50,7 @@ from remit.model.words import (
 )
 
 OWN_READ_SECONDS = 60.0
+STUCK_AFTER: Instant = 70 * SECOND
 
 log = logging.getLogger("remit.flow")
 
@@ -160,7 +162,7 @@ class Steward:
         return tx.open(action, (), *records)
 
     def _twin(self, tx: Transaction, proposed: Draft) -> Action | None:
-        if proposed.effect is Effect.READ or proposed.problems:
+        if proposed.effect is Effect.READ or proposed.problems or proposed.call.human:
             return None
         return tx.open_twin(proposed.fingerprint)
 
@@ -324,6 +326,13 @@ class Steward:
         expired = journal.of_action("expired", at, action)
         told = journal.of_action("alert", at, action, code="expired")
         return tx.move(action.id, action.revision, Event.EXPIRE, expired, told, ended_at=at)
+
+    async def go_on(self) -> None:
+        """Execute what was approved a while ago and has not set out: its intent could not be recorded then."""
+        late = self._clock.now() - STUCK_AFTER
+        for action in self._reruling.waiting():
+            if action.state is State.APPROVED and (action.decided_at or 0) < late:
+                await self.execute(action.id)
 
     async def void(self, order: StopOrder) -> tuple[str, ...]:
         """Void every waiting or approved action that a stop covers. Returns their ids."""

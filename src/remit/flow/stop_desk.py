@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from remit.flow.force import Forces
 from remit.flow.in_flight import Cut, InFlight
@@ -23,6 +24,8 @@ from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
 from remit.model.errors import Misuse, Refusal
 from remit.model.words import Instant, Record, ScopeKind, StopOrder
+
+LATCHED_BY_FILE = "stp_by_file"
 
 log = logging.getLogger("remit.flow")
 
@@ -86,10 +89,14 @@ class StopDesk:
         return self._cut(order, began, problem)
 
     def see_marker(self, order: StopOrder | None) -> StopReport | None:
-        """The `STOP` file came or went."""
+        """The `STOP` file came or went. While it is there it wins; the stop that it began stays latched when it goes,
+        until somebody resumes."""
         began = self._clock.now()
         self._stops.see_marker(order)
-        return self._cut(order, began, "") if order is not None else None
+        if order is None:
+            return None
+        problem = self._stops.place(replace(order, id=LATCHED_BY_FILE))
+        return self._cut(order, began, problem)
 
     def _cut(self, order: StopOrder, began: Instant, problem: str) -> StopReport:
         cut = self._in_flight.sever(order)
@@ -162,6 +169,8 @@ class StopDesk:
             await self._steward.void(order)
         problem = self._stops.lift(frozenset(order.id for order in orders))
         if problem:
+            failed = journal.alert(at, "not-resumed", stops=[order.id for order in orders])
+            self._store.commit_soon(partial(_append, [failed]))
             raise Refusal(f"the stop stays in force: {problem}", hint="make room or mend the disk, then resume again")
         if any(order.automatic and order.scope.kind is ScopeKind.EVERYTHING for order in orders):
             self._forgive_clock()
@@ -181,12 +190,18 @@ class StopDesk:
                 "the file `STOP` is in the home, and while it is there it wins", hint="remove it, then resume"
             )
         for order in chosen:
-            if self._forces.current.boundary.resume_by_another_person and order.by == person and not order.automatic:
+            if self._forces.current.boundary.resume_by_another_person and self._same_person(order, person):
                 raise Refusal(
                     f"`{person}` placed `{order.id}`, and the boundary wants another person to lift it",
                     hint="ask somebody else on the roster",
                 )
         return chosen
+
+    def _same_person(self, order: StopOrder, person: str) -> bool:
+        """Whether the person placed the order: by name, or as the local user that the roster says they are."""
+        found = self._forces.current.roster.person(person)
+        names = {person.casefold(), *([found.user.casefold()] if found is not None and found.user else [])}
+        return not order.automatic and order.by.casefold() in names
 
 
 def _append(records: list[Record], tx: Transaction) -> None:

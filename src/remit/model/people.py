@@ -34,14 +34,15 @@ class Role(StrEnum):
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody, or for an orchestrator something, that signs. `id` is the e-mail address or id; it names
-    them."""
+    """Somebody, or for an orchestrator something, that signs. `id` is the e-mail address or id; it names them.
+    `user` is who they are on the gateway's machine, where a stop is placed without a signature."""
 
     id: str
     name: str
     roles: frozenset[Role]
     keys: tuple[PublicKey, ...]
     not_after: Instant | None = None
+    user: str = ""
 
     def current(self, now: Instant) -> bool:
         """Whether the person's keys still count at `now`."""
@@ -178,6 +179,7 @@ def _person(reader: Reader) -> Person:
         roles=frozenset(map(Role, roles)),
         keys=keys,
         not_after=reader.instant("not_after", default=None),
+        user=reader.text("user", default=""),
     )
 
 

@@ -13,7 +13,7 @@ from remit.model.people import Role
 from remit.model.signatures import Namespace, SignatureError, sign
 from remit.model.statements import StatementRefused
 from remit.model.words import MINUTE, ScopeKind, StopMode
-from remit.node import now
+from remit.offline import now
 from tests.doors.control.conftest import Desk
 from tests.support.gateway import sealed, statement
 

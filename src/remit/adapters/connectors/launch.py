@@ -14,6 +14,7 @@ INVARIANT: where orphans are adopted, this process exits only when nothing below
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import select
 import signal
@@ -114,14 +115,15 @@ def _reap(child: int) -> int | None:
 
 def _kill_all(child: int, adopts: bool) -> None:
     _kill(-child)
-    while True:
+    for attempt in itertools.count():
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return
-        for process in _descendants() if adopts else [child]:
-            _kill(process)
+        if attempt >= 5:
+            for process in _descendants() if adopts else [child]:
+                _kill(process)
         time.sleep(0.001)
 
 
@@ -152,4 +154,4 @@ def _descendants() -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    os._exit(main(sys.argv[1:]))

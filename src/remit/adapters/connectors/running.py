@@ -83,7 +83,10 @@ class RunningConnectors:
             if name not in found or not found[name].reason:
                 since = found[name].since if name in found else self._now()
                 found[name] = ConnectorStatus(state="down", since=since, reason=why)
-        return {name: replace(each, reason=self._clean(name, each.reason)[: 2 * rpc.MAX_WORDS]) for name, each in found.items()}
+        return {
+            name: replace(each, reason=self._clean(name, each.reason)[: 2 * rpc.MAX_WORDS])
+            for name, each in found.items()
+        }
 
     def stderr_tail(self, name: str) -> str:
         """The last of what a connector's process wrote to stderr, without secrets."""

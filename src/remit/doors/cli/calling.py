@@ -54,16 +54,16 @@ def needs_gateway(home: Path, method: str, params: dict[str, Any] | None = None)
 
 def reads(home: Path) -> Reads:
     """The home's store, to look at. Raises `RemitError` where there is none."""
-    from remit.node import open_reads
+    from remit.offline import open_reads
 
     return open_reads(home)
 
 
 def now() -> int:
     """The present, in microseconds since the epoch."""
-    from remit import node
+    from remit import offline
 
-    return node.now()
+    return offline.now()
 
 
 def identity(home: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Tell it. Works without a gateway. Exit code 1 for a story with gaps: something kept does not hold, or is gone."""
     from remit.flow.queries import Stories
     from remit.gates.story import RunStory, Story, render_record, render_run, render_text, to_json
-    from remit.node import open_reads
+    from remit.offline import open_reads
 
     home = home_path(arguments)
     stories = Stories(open_reads(home), manifests_in(home))

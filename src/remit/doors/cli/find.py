@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Look. Works without a gateway. Exit code 1 where nothing matches."""
     from remit.flow.queries import Stories
-    from remit.node import open_reads
+    from remit.offline import open_reads
 
     stories = Stories(open_reads(home_path(arguments)))
     query = query_of(arguments, stories.zone, _now())

@@ -185,7 +185,7 @@ def text_of(raw: bytes) -> str:
         if blocks:
             return "\n".join(map(str, blocks))
         return msgspec.json.encode(result.get("structuredContent", result)).decode()
-    except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError, AttributeError, KeyError, TypeError):
         return raw.decode("utf-8", "replace")
 
 

@@ -19,7 +19,8 @@ from remit.flow.reloading import BOUNDARY, BOUNDARY_FILE, INVENTORY
 from remit.gates.boundary.load import load
 from remit.gates.stop import Latch
 from remit.model.canonical import sha256_hex
-from remit.model.targets import InventoryChange, compare_inventories, load_inventory
+from remit.model.inventories import InventoryChange, compare_inventories
+from remit.model.targets import load_inventory
 from remit.model.words import Action, Definition, Instant, Json, Run, State
 
 MOST = 100_000

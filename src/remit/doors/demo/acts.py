@@ -128,6 +128,7 @@ def page(story: Story) -> None:
     )
     text = str(story.quiet("boundary", "show")["page"])
     story.screen.command(["remit", "boundary", "show"])
+    story.screen.line()
     story.screen.output(shortened(text), most=60, mark="")
 
 

@@ -38,9 +38,6 @@ class Narrator:
     screen: Screen
     told: list[str] = field(default_factory=list)
     """What the events told the agent to do, in their words."""
-    carried_out: list[str] = field(default_factory=list)
-    """The changes that the agent was answered were done."""
-    refused: int = 0
     _signs: set[str] = field(default_factory=set)
     _lines: int = 0
 
@@ -88,13 +85,11 @@ class Narrator:
     def _did(self, step: Step) -> None:
         does = doing(step)
         if does:
-            self.carried_out.append(does)
             self.screen.point("DONE", does)
 
     def _refused(self, step: Step) -> None:
         does = doing(step)
         if does:
-            self.refused += 1
             says = str(step.get("answer") or step["says"]).partition("\n")[0]
             self.screen.point("NOT DONE", f"{does} — {says}", style="green")
 
@@ -109,7 +104,7 @@ class Narrator:
         self.screen.point(str(step["step"]), str(step["says"]))
 
     def _verdict(self, step: Step) -> None:
-        self.screen.point("concludes", str(step["says"]))
+        self.screen.point("concludes", f"about the case: {step['says']}")
 
 
 _TELLERS: dict[str, Callable[[Narrator, Step], None]] = {

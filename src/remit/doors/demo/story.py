@@ -63,11 +63,6 @@ class Story:
         """The connectors' state where it worked through Remit."""
         return self.folder / "lab" / "with"
 
-    @property
-    def act_number(self) -> int:
-        """The act that is on."""
-        return len(self.acts)
-
     def act(self, title: str, says: str) -> None:
         """Close the act before and open the next one."""
         self.close_act()

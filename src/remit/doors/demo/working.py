@@ -34,6 +34,7 @@ class Work:
     until: Callable[[], bool] = lambda: False
     """Asked in every turn: whether to leave the agent at work and go on with the story."""
     alerts: list[dict[str, Any]] = field(default_factory=list)
+    _untold: list[dict[str, Any]] = field(default_factory=list)
     _called: set[str] = field(default_factory=set)
 
     def start(self) -> Program:
@@ -65,7 +66,7 @@ class Work:
 
     def _line(self, text: str) -> None:
         if '"step": "told"' in text:
-            self._tell_alerts()
+            self._tell_alerts("rejected", "expired")
             self._once("attack", self.before_attack)
         self.narrator.line(text)
 
@@ -78,8 +79,12 @@ class Work:
         if not waiting:
             self._tell_alerts()
 
-    def _tell_alerts(self) -> None:
-        for alert in self.story.alerts():
+    def _tell_alerts(self, *codes: str) -> None:
+        """Tell the alerts that are new; with `codes` only those, and the others when everything is told."""
+        self._untold += self.story.alerts()
+        now = [each for each in self._untold if not codes or each.get("code") in codes]
+        self._untold = [each for each in self._untold if each not in now]
+        for alert in now:
             self.alerts.append(alert)
             if alert.get("code") == "forbidden":
                 self._once("attack", self.before_attack)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from remit.gates.boundary.words import Agent, Boundary, Never, Quota, Rule
-from remit.model.words import Decision
+from remit.gates.boundary.words import Agent, Boundary, LabelLimit, Never, Quota, Rule
+from remit.model.words import CONFIDENTIALITY_RANK, INTEGRITY_RANK, Decision
 
 _Named = TypeVar("_Named", Rule, Quota, Never)
 
@@ -31,7 +31,7 @@ def widens(old: Boundary, new: Boundary) -> bool:
         and new.refusals.hold_after <= old.refusals.hold_after
         and new.refusals.within >= old.refusals.within
         and _agents_within(old.agents, new.agents)
-        and _subset(_rules(new, Decision.AUTO), _rules(old, Decision.AUTO))
+        and _fewer_autos(_rules(old, Decision.AUTO), _rules(new, Decision.AUTO))
         # an `approve` allows what would be forbidden and restrains what would be `auto`, so it must stay as it is
         and _subset(_rules(new, Decision.APPROVE), _rules(old, Decision.APPROVE))
         and _subset(_rules(old, Decision.APPROVE), _rules(new, Decision.APPROVE))
@@ -48,6 +48,30 @@ def _rules(boundary: Boundary, then: Decision) -> list[Rule]:
 def _subset(fewer: Sequence[_Named], more: Sequence[_Named]) -> bool:
     known = {each.id: each for each in more}
     return all(known.get(each.id) == each for each in fewer)
+
+
+def _fewer_autos(old: Sequence[Rule], new: Sequence[Rule]) -> bool:
+    """Whether dropping some of the `auto` rules leaves nothing freer: where several match, the strictest mandate, label
+    and ask of them count, so that a rule which goes may have held back one that stays."""
+    kept = {rule.id for rule in new}
+    gone = [rule for rule in old if rule.id not in kept]
+    return _subset(new, old) and all(_holds_back(each, by) for by in gone for each in new)
+
+
+def _holds_back(stays: Rule, goes: Rule) -> bool:
+    """Whether `stays` alone asks for at least what `goes` asked for."""
+    if goes.in_mandate and not stays.in_mandate:
+        return False
+    if goes.label is not None and (stays.label is None or not _tighter(stays.label, goes.label)):
+        return False
+    return stays.ask == goes.ask
+
+
+def _tighter(one: LabelLimit, other: LabelLimit) -> bool:
+    return (
+        INTEGRITY_RANK[one.integrity] <= INTEGRITY_RANK[other.integrity]
+        and CONFIDENTIALITY_RANK[one.confidentiality] <= CONFIDENTIALITY_RANK[other.confidentiality]
+    )
 
 
 def _agents_within(old: Sequence[Agent], new: Sequence[Agent]) -> bool:
