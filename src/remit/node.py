@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from remit.adapters.clock import SystemClock
 from remit.adapters.connectors.running import RunningConnectors
 from remit.adapters.credentials.minting import Minter
@@ -43,7 +41,7 @@ from remit.flow.rulings import Rulings
 from remit.flow.runs import Runs
 from remit.flow.settling import Settling
 from remit.flow.steward import Steward
-from remit.flow.stop_desk import LATCHED_BY_FILE, StopDesk
+from remit.flow.stop_desk import StopDesk, latched_by_file
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
@@ -129,7 +127,9 @@ class Node:
         return node
 
     async def _begin(self, what: str) -> None:
-        self._watch = MarkerWatch(self.home.marker, self._marker_seen)
+        self._watch = MarkerWatch(
+            self.home.marker, self._marker_seen, latch=self.home.latch, latched=lambda: self.stop_desk.reread()
+        )
         if is_there(self.home.marker):
             self._marker_seen(True)
         force = await self.reloading.load(journal.record("node.started", self.clock.now(), what=what, pid=os.getpid()))
@@ -230,7 +230,7 @@ class Node:
             return
         self.stops.see_marker(order)
         if order is not None:
-            self.stops.place(replace(order, id=LATCHED_BY_FILE))
+            self.stops.place(latched_by_file(order))
 
     async def _keep_house(self) -> None:
         while True:

@@ -6,11 +6,13 @@ the store.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from remit.adapters.clock import SystemClock
-from remit.adapters.home.folder import Home
+from remit.adapters.home.folder import Home, Lock
 from remit.adapters.home.latch_file import FileLatch
+from remit.adapters.home.watching import INTERVAL
 from remit.adapters.ids import RandomIds
 from remit.flow.ports import Reads
 from remit.flow.stopping import Stops
@@ -20,7 +22,11 @@ from remit.model.words import Instant, Json
 
 
 def stop_without_gateway(path: Path, params: dict[str, Json], user: str) -> dict[str, Json]:
-    """Latch a stop while no gateway runs. It holds when one starts; nothing can be in flight."""
+    """Latch a stop while no gateway answers. It holds when one starts.
+
+    Where a process has the home all the same (a gateway that is starting or ending, a command that acts by itself), it
+    sees the latch at its next look, and this returns only after that.
+    """
     home = Home(path)
     home.identity()
     order = order_of(params, user, RandomIds().new("stp"), SystemClock().now())
@@ -28,6 +34,9 @@ def stop_without_gateway(path: Path, params: dict[str, Json], user: str) -> dict
     problem = Stops(latch).place(order)
     if problem:
         raise Fault(f"the stop could not be latched: {problem}", hint=f"put a file named STOP into {home.path}")
+    running = Lock(home).held()
+    if running:
+        time.sleep(4 * INTERVAL)
     return {
         "stop": order.id,
         "mode": order.mode,
@@ -40,6 +49,7 @@ def stop_without_gateway(path: Path, params: dict[str, Json], user: str) -> dict
         "collateral": [],
         "may_still_land": [],
         "problem": "",
+        "running": running,
     }
 
 

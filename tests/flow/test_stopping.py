@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from remit.flow.stop_desk import LATCHED_BY_FILE
 from remit.flow.stopping import Stops
 from remit.gates import stop
 from remit.gates.stop import Latch, Subject
@@ -185,6 +186,59 @@ async def test_a_resume_is_refused_while_the_marker_is_there_or_the_latch_is_bli
     world.stops.reread()
     with pytest.raises(Refusal):
         await world.resume()
+
+
+async def test_what_the_marker_stopped_stays_stopped_when_it_goes_until_somebody_resumes(world: World) -> None:
+    world.desk.see_marker(stop.marker_order(NOW))
+    with pytest.raises(Refusal, match="while it is there it wins"):
+        await world.resume("lena", LATCHED_BY_FILE)
+    world.desk.see_marker(None)
+    assert [each.id for each in world.orders()] == [LATCHED_BY_FILE]
+    assert "was put into" in world.orders()[0].reason
+    await world.resume("lena")
+    assert world.orders() == ()
+
+
+@pytest.mark.promise("P6")
+async def test_mending_a_blind_latch_lifts_nothing_and_is_on_record(world: World) -> None:
+    run = await world.open("WS-1")
+    waiting = await world.do(run, "idp__disable_account", account="j.doe")
+    known = world.order(StopMode.HOLD, ScopeKind.AGENT, "hunt")
+    world.desk.stop(known)
+    world.latch.data = b"torn"
+    world.stops.reread()
+    mended = stop.mended_order("stp_new", world.clock.now(), "lena", "the disk was replaced")
+    assert "cannot be read" in await world.desk.mend(mended)
+    assert world.orders() == stop.decode(world.latch.data).orders == (known, mended)
+    assert (await world.do(run, "edr__host_status", host="WS-1")).state is State.BLOCKED
+    assert world.action(waiting.id).state is State.VOID
+    assert [world.body(each)["stop"] for each in world.records("latch.mended", "stop")][-2:] == ["stp_new", "stp_new"]
+    assert "latch-mended" in world.told.codes()
+    await world.resume("bob", known.id, "stp_new")
+    assert (await world.do(run, "edr__host_status", host="WS-1")).state is State.DONE
+
+
+@pytest.mark.promise("P6")
+async def test_a_latch_that_can_be_read_or_a_disk_that_is_full_mends_nothing(world: World) -> None:
+    mended = stop.mended_order("stp_new", NOW, "lena", "why")
+    with pytest.raises(Refusal, match="nothing to mend"):
+        await world.desk.mend(mended)
+    world.latch.data = b"torn"
+    world.stops.reread()
+    world.latch.failing = FULL
+    with pytest.raises(Refusal, match="No space left"):
+        await world.desk.mend(mended)
+    assert world.stops.current.blind
+    assert world.latch.data == b"torn"
+
+
+def test_mending_keeps_what_the_file_turns_out_to_hold() -> None:
+    file = KeptLatch()
+    file.data = b"torn"
+    stops = Stops(file)
+    file.data = stop.encode(Latch((order("stp_restored"),)))
+    stops.mend(order("stp_new"))
+    assert [each.id for each in stops.current.orders] == ["stp_restored", "stp_new"]
 
 
 @pytest.mark.promise("P6")

@@ -120,6 +120,9 @@ class KeptLatch:
             raise self.failing
         self.data = stop.encode(latch)
 
+    def renew(self, latch: Latch) -> None:
+        self.write(latch)
+
 
 class Told(list[dict[str, Json]]):
     """Fulfils `Alerts`: what was told."""

@@ -127,6 +127,15 @@ def test_the_second_screen_says_all_the_rest_and_marks_what_the_agent_claims() -
     assert "R-9" not in text
 
 
+def test_a_secret_argument_is_on_no_screen_and_the_card_says_that_it_is_left_out() -> None:
+    given = replace(PROPOSAL, arguments='{"Pass-Word":"hunter2","account":"alice","pin":[1,2]}', secrets=("password",))
+    shown = card(ACTION, given, [ALICE], home="home_1", secrets=("pin",))
+    text = render_text(shown, 1, now=NOW) + render_text(shown, 2, now=NOW)
+    assert '  | {"Pass-Word":"⟦secret⟧","account":"alice","pin":"⟦secret⟧"}' in text
+    assert "Exact arguments, as they are sent, without the secret ones" in text
+    assert "hunter2" not in text + str(shown)
+
+
 def test_what_cannot_be_undone_cut_or_bounded_is_said_on_the_first_screen() -> None:
     text = render_text(made(undo=None, cuttable=False, practice=True), now=NOW)
     assert "Undo         none" in text and "may still land" in text and text.startswith("PRACTICE")

@@ -285,6 +285,20 @@ def test_a_standing_secret_is_not_told_as_a_warrant() -> None:
     assert action.warrant not in credential
 
 
+@pytest.mark.parametrize("known", ["when it was proposed", "now"])
+def test_a_secret_argument_is_in_no_story(known: str) -> None:
+    past = Past()
+    found = facts(past, auto(past))
+    assert found.proposal is not None
+    proposal = replace(found.proposal, arguments='{"host":"WS-7","password":"hunter2"}')
+    if known == "now":
+        story = tell(replace(found, proposal=proposal, secrets=("password",)))
+    else:
+        story = tell(replace(found, proposal=replace(proposal, secrets=("password",))))
+    assert story.arguments == '{"host":"WS-7","password":"⟦secret⟧"}'
+    assert "hunter2" not in render_text(story) + json.dumps(to_json(story))
+
+
 def undo(action: Action, call: CallFacts | None = None) -> str:
     past = Past()
     known = facts(past, past.end(past.propose()))

@@ -21,6 +21,8 @@ from remit.doors.gateway.server import serve_http
 from remit.doors.gateway.settings import GatewaySettings
 from remit.node import Faults, Node
 
+COLLECT_AFTER = (20_000, 20, 50)  # a call leaves few cycles; Python's default looks for them at every second call
+
 Ready = Callable[[Node, str], None]
 Address = tuple[str, int]
 
@@ -58,6 +60,7 @@ async def _open(node: Node, listen: Address, ready: Ready, ended: asyncio.Event)
         commands.socket = str(node.settings.agents_socket)
         control.start()
         gc.freeze()  # what is loaded now stays: the collector need not look at it again during calls
+        gc.set_threshold(*COLLECT_AFTER)
         try:
             ready(node, commands.url)
             await ended.wait()

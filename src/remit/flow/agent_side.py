@@ -96,12 +96,21 @@ class Agents:
         action, draft = await asyncio.shield(task)
         if action.state not in (State.EXECUTING, State.WAITING, State.APPROVED):
             return self._answer(action, draft)
-        forget = self._hints.listen(action.id, on_progress) if on_progress else None
+        forget = self._hints.listen(action.id, self._relay(call, on_progress)) if on_progress else None
         try:
             return await self._until(action, until - loop.time())
         finally:
             if forget:
                 forget()
+
+    def _relay(self, call: Call, listener: Callable[[Json], None]) -> Callable[[Json], None]:
+        """Progress in numbers alone where its words would raise the run's label: no evidence would carry it."""
+        label = (self._store.reads.run(call.run.id) or call.run).label
+        raised = label.join(call.tool.label)
+        if (raised.integrity, raised.confidentiality) == (label.integrity, label.confidentiality):
+            return listener
+        numbers = ("progress", "total")
+        return lambda told: listener({key: told[key] for key in numbers if key in told} if _is_table(told) else None)
 
     async def wait(self, run: Run, action: str, *, hold: float) -> Answer:
         """See `AgentSide`. Another run's action is as unknown as one that never was."""
@@ -151,6 +160,10 @@ class Agents:
             clauses=action.ruling.clauses if action.state is not State.DONE else (),
             expires_at=action.expires_at,
         )
+
+
+def _is_table(told: Json) -> bool:
+    return isinstance(told, dict)
 
 
 _FAULT = Clause("journal", Decision.FORBID, "nothing is done that cannot be recorded")

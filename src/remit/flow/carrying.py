@@ -237,7 +237,7 @@ class Carrier:
             tx.put_payload(payload)
             tx.put_evidence(evidence)
             run = tx.run(action.run)
-            if run is not None:
+            if run is not None and run.label.join(evidence.label) != run.label:
                 tx.raise_label(run, evidence)
             changes |= {"evidence": evidence.id, "result": payload.id}
             fields |= {"evidence": evidence.id, "result": journal.commitment(payload), "label": _label(evidence)}

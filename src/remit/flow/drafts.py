@@ -28,6 +28,7 @@ from remit.model.words import (
     Payload,
     Proposal,
     Rationale,
+    Record,
     Ruling,
     Run,
     State,
@@ -38,7 +39,8 @@ _payloads = msgspec.json.Encoder()
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """One call on its way in. `own` marks Remit's own reads; `human` names the person who signed for an undo."""
+    """One call on its way in. `own` marks Remit's own reads; `human` names the person who signed for an undo, and
+    `records` (the statement's) are written with the proposal, unless that is refused."""
 
     run: Run
     tool: Tool
@@ -47,6 +49,7 @@ class Call(Struct, frozen=True, kw_only=True):
     past_stops: bool = False
     human: str = ""
     undoes: str = ""
+    records: tuple[Record, ...] = ()
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -83,6 +86,7 @@ class Draft(Struct, frozen=True, kw_only=True):
             connector=self.call.tool.connector,
             category=self.category,
             targets=self.target_ids,
+            bounded=self.bounded,
             effect=self.effect,
             past_stops=self.call.past_stops,
         )
@@ -151,6 +155,7 @@ def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
         asked=encode(call.arguments).decode(),
         salt=salt,
         rationale=taken.rationale,
+        secrets=call.tool.manifest.secrets,
     )
     return Draft(
         call=call,

@@ -92,6 +92,7 @@ class Gathering:
             own_reads=self._own_reads(action),
             stopping=self._stopping(action, entries),
             undone_by=self._undone_by(action),
+            secrets=self._secrets(action),
         )
 
     # --- what was proposed ------------------------------------------------------------------------------------------
@@ -173,6 +174,11 @@ class Gathering:
         pins = loaded.fields.get("pins") if loaded else None
         pinned = isinstance(pins, dict) and pins.get(manifest.name) == manifest.digest
         return CallFacts(cuttable=manifest.cuttable if pinned else None, undo=tool.undo.tool if tool.undo else "")
+
+    def _secrets(self, action: Action) -> tuple[str, ...]:
+        manifest = self._manifests.get(action.connector)
+        tool = manifest.tools.get(action.tool) if manifest else None
+        return tool.secrets if tool else ()
 
     # --- people ----------------------------------------------------------------------------------------------------
 

@@ -186,6 +186,7 @@ def subject_of(action: Action, *, past_stops: bool = False) -> Subject:
         connector=action.connector,
         category=action.category,
         targets=action.targets,
+        bounded=action.bounded,
         effect=action.effect,
         past_stops=past_stops,
     )

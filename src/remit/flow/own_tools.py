@@ -22,7 +22,7 @@ from remit.model.display import safe_line
 from remit.model.errors import Misuse, Refusal
 from remit.model.words import REMIT, Clause, Decision, Json, Payload, Rationale, Run, State
 
-_MAX_ACTIONS_OPEN = 50
+_MOST_CLIENTS = 4  # words of clients about themselves that are kept of one run
 
 
 class Wait(Protocol):
@@ -104,7 +104,7 @@ class OwnTools:
         self._clock = clock
         self._ids = ids
         self._alerts = alerts
-        self._clients: dict[str, str] = {}
+        self._clients: dict[str, set[str]] = {}
         self.names = frozenset(tool.name for tool in OWN_TOOLS)
 
     async def call(self, run: Run, name: str, arguments: dict[str, Json], wait: Wait, hold: float) -> Answer:
@@ -123,9 +123,10 @@ class OwnTools:
     def note_client(self, run: Run, client: str) -> None:
         """Keep the client's own word about itself with the run, once for each run and word."""
         shown = safe_line(client, 200)
-        if self._clients.get(run.id) == shown or run.client == shown:
+        known = self._clients.setdefault(run.id, set())
+        if shown in known or run.client == shown or len(known) >= _MOST_CLIENTS:
             return
-        self._clients[run.id] = shown
+        known.add(shown)
         at = self._clock.now()
 
         def step(tx: Transaction) -> None:
@@ -143,7 +144,9 @@ class OwnTools:
         clause = Clause("unknown-tool", Decision.FORBID, f"this run has no tool `{shown}`")
 
         def step(tx: Transaction) -> None:
-            tx.count_call(run.id)
+            now = tx.count_call(run.id)
+            if now is not None and now.calls > now.max_calls + 1:
+                return  # counted; one record has said that the budget is used up
             why = "none" if tool is None else "parked"
             known = {"connector": tool.connector, "tool": tool.definition.name} if tool else {}
             tx.append(journal.record("refusal", at, run=run.id, agent=run.agent, clauses=[clause.id], why=why, **known))
@@ -181,6 +184,8 @@ class OwnTools:
             now = tx.count_call(run.id) or run
             if now.closed_at is not None or at >= now.expires_at:
                 raise Refusal("the run is over, so it cannot conclude any more", state="run")
+            if now.calls > now.max_calls and now.verdict:
+                raise Refusal("the run has used its calls, and has its verdict", hint="the last verdict stands")
             known = [each for each in dict.fromkeys(cited) if _own_evidence(tx, each, run)]
             tx.put_payload(payload)
             verdict = journal.record(

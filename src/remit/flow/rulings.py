@@ -12,9 +12,10 @@ from remit.flow.drafts import Call, Draft
 from remit.flow.force import Forces
 from remit.flow.in_flight import InFlight
 from remit.flow.lifecycle import unsettled
-from remit.flow.ports import Clock, Reads, Transaction
+from remit.flow.ports import Clock, Query, Reads, Transaction
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
+from remit.model.errors import Refusal
 from remit.model.words import (
     SECOND,
     Action,
@@ -34,9 +35,16 @@ from remit.model.words import (
 )
 
 ORPHANED_AFTER = 5 * SECOND
+MOST_WAITING = 50
+"""Proposals of one run that may wait for humans at once: asks are scarce, and a flood of cards hides the one."""
 NOT_THE_AGENTS_FAULT = ("stop", "run", "budget", "clock")
 MALFORMED = ("validation.", "intake.")
 _order = msgspec.json.Decoder(StopOrder)
+
+
+class Spent(Refusal):
+    """The run calls on after its budget was used up and one refusal has said so: only counted, so that no agent fills
+    the store."""
 
 
 def hold_fact(agent: str) -> str:
@@ -55,7 +63,10 @@ class Rulings:
         self._reads = reads
 
     def standing(self, tx: Transaction, call: Call, at: Instant) -> tuple[Run, tuple[Clause, ...]]:
-        """The run as it stands in the store, this call counted, and the clauses that its end or budget adds."""
+        """The run as it stands in the store, this call counted, and the clauses that its end or budget adds.
+
+        Raises `Spent` from the second call beyond the budget on.
+        """
         if call.own or call.human:
             return call.run, ()
         run = tx.count_call(call.run.id)
@@ -66,8 +77,27 @@ class Rulings:
         if at >= run.expires_at:
             return run, (Clause("run", Decision.FORBID, "the run has expired"),)
         if run.calls > run.max_calls:
-            return run, (Clause("budget", Decision.FORBID, f"the run has used its {run.max_calls} calls"),)
+            clause = Clause("budget", Decision.FORBID, f"the run has used its {run.max_calls} calls")
+            if run.calls > run.max_calls + 1:
+                raise Spent(clause.says, hint="a human or an orchestrator opens another run", clauses=[clause])
+            return run, (clause,)
         return run, ()
+
+    def spent(self, call: Call) -> bool:
+        """Whether the run has no call left, as far as it is durable: then nothing is asked on its behalf any more."""
+        run = None if call.own or call.human else self._reads.run(call.run.id)
+        return run is not None and run.calls >= run.max_calls
+
+    def too_many_asks(self, draft: Draft, ruling: Ruling) -> Ruling:
+        """The ruling, or a refusal where as much of this run waits for humans already as they can be asked at once."""
+        if ruling.decision is not Decision.APPROVE or draft.call.human or draft.call.own:
+            return ruling
+        query = Query(run=draft.call.run.id, states=(State.WAITING,), limit=MOST_WAITING)
+        if len(self._reads.actions(query)) < MOST_WAITING:
+            return ruling
+        says = f"{MOST_WAITING} proposals of this run wait for a human already"
+        clause = Clause("budget", Decision.FORBID, says)
+        return Ruling(decision=Decision.FORBID, clauses=(clause,), boundary=ruling.boundary)
 
     def rule(self, tx: Transaction, draft: Draft, run: Run, held: tuple[Clause, ...], at: Instant) -> Ruling:
         """The ruling, in the step that acts on it: boundary, quotas, stop, clock, unsettled outcomes, the run."""

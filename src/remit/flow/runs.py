@@ -43,9 +43,10 @@ LONGEST_RUN = 24 * 60 * MINUTE
 TOKEN_PREFIX = "remit_"  # noqa: S105 - a prefix, so that scanners recognise a leaked token
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What somebody trusted wants opened. `targets` and `case` come from the person or orchestrator that signs; the
-    categories are at most the agent's. `clean` declares that nothing from third parties is in the case."""
+    categories are at most the agent's. `clean` declares that nothing from third parties is in the case. A field that is
+    not known may be a limit that this version would not keep, so it is refused."""
 
     agent: str
     case: str
@@ -112,8 +113,11 @@ class Runs:
         self._by_token[run.token_hash] = run
         return run, token
 
-    async def close(self, run_id: str, by: str) -> Run:
-        """Close or revoke a run: its token is dead at once, what it left waiting is withdrawn. Idempotent."""
+    async def close(self, run_id: str, by: str, *records: Record) -> Run:
+        """Close or revoke a run: its token is dead at once, what it left waiting is withdrawn. Idempotent.
+
+        `records` (the statement's) are committed with it. Raises `Misuse` for a run that there is not.
+        """
         run = self._store.reads.run(run_id)
         if run is None:
             raise Misuse(f"there is no run `{run_id}`", hint="`remit run list` shows the runs")
@@ -129,6 +133,7 @@ class Runs:
             tx.put_run(
                 closed,
                 journal.record("run.closed", at, run=run_id, agent=run.agent, by=by, verdict=verdict, calls=now.calls),
+                *records,
             )
             return closed
 

@@ -87,8 +87,9 @@ class Settling:
         self._hints.changed(action_id)
         return Settled(moved, applied, moved.outcome)
 
-    async def undo(self, action_id: str, person: str, reason: str) -> Action:
-        """Carry out the declared undo of an action, by a human's signed order. It takes the road like any other."""
+    async def undo(self, action_id: str, person: str, reason: str, *records: Record) -> Action:
+        """Carry out the declared undo of an action, by a human's signed order. It takes the road like any other;
+        `records` (the statement's) are committed with its proposal."""
         action = self._reads.action(action_id)
         if action is None:
             raise Misuse(f"there is no action `{action_id}`", hint="`remit find` lists actions")
@@ -109,7 +110,15 @@ class Settling:
             raise Misuse(f"the run of action `{action_id}` is gone, so it cannot be undone through Remit")
         why = intake.rationale_property(undoing.definition.input_schema)
         arguments = support.call(name) | {why: {"summary": f"undo of {action_id}: {reason}"}}
-        call = Call(run=run, tool=undoing, arguments=arguments, human=person, undoes=action_id, past_stops=True)
+        call = Call(
+            run=run,
+            tool=undoing,
+            arguments=arguments,
+            human=person,
+            undoes=action_id,
+            past_stops=True,
+            records=records,
+        )
         moved, _ = await self._steward.propose(call)
         return moved
 

@@ -28,7 +28,7 @@ from remit.flow.lifecycle import Stale
 from remit.flow.points import Hook, nothing
 from remit.flow.ports import Alerts, Clock, Ids, Store, Transaction
 from remit.flow.reruling import Reruling
-from remit.flow.rulings import Rulings
+from remit.flow.rulings import Rulings, Spent
 from remit.flow.stopping import Stops
 from remit.gates import journal
 from remit.gates.journal import Pseudonyms
@@ -105,7 +105,8 @@ class Steward:
         """Take a call up to its ruling, and start it where the ruling is `auto`.
 
         Returns the action as it stands (an open twin's, if the same is already under way) and its draft. Raises
-        `Fault` where the proposal could not be recorded: then nothing was started.
+        `Fault` where the proposal could not be recorded, and `Spent` for a run that calls on beyond its budget: then
+        nothing was started.
         """
         ask = False
         while True:
@@ -121,6 +122,9 @@ class Steward:
                 continue
             except Unasked:
                 ask = True
+            except Spent:
+                await self._store.commit(lambda tx: tx.count_call(call.run.id))
+                raise
         if action.id == proposed.action_id:
             await self._after_proposal(action, proposed)
         return action, proposed
@@ -133,7 +137,7 @@ class Steward:
             return twin
         at = self._clock.now()
         run, standing = self._rulings.standing(tx, proposed.call, at)
-        ruling = self._rulings.rule(tx, proposed, run, standing, at)
+        ruling = self._rulings.too_many_asks(proposed, self._rulings.rule(tx, proposed, run, standing, at))
         by_human = (proposed.call.human,) if proposed.call.human else ()
         goes_on = ruling.decision is Decision.AUTO or (bool(by_human) and _one_is_enough(ruling))
         if goes_on and not asked and proposed.call.tool.manifest.preconditions:
@@ -148,6 +152,7 @@ class Steward:
                 claims,
                 journal.proposal(action, at, self._names, commitment),
                 self._intent(action, ruling, by_human, at),
+                *proposed.call.records,
             )
         if ruling.decision is Decision.APPROVE:
             assert ruling.ask is not None
@@ -155,7 +160,7 @@ class Steward:
             if not by_human:
                 until = min(until, run.expires_at)
             action = proposed.action(run, State.WAITING, ruling, at, expires_at=until)
-            return tx.open(action, (), journal.proposal(action, at, self._names, commitment))
+            return tx.open(action, (), journal.proposal(action, at, self._names, commitment), *proposed.call.records)
         action = proposed.action(run, State.BLOCKED, ruling, at, decided_at=at, ended_at=at)
         records = [journal.proposal(action, at, self._names, commitment)]
         records += self._rulings.refused(tx, action, "forbidden", at)
@@ -186,7 +191,7 @@ class Steward:
 
     def _may_go_alone(self, proposed: Draft) -> bool:
         """Whether its preconditions are worth asking: nothing that is known now stops the action anyway."""
-        if proposed.problems or not proposed.call.tool.manifest.preconditions:
+        if proposed.problems or not proposed.call.tool.manifest.preconditions or self._rulings.spent(proposed.call):
             return False
         return self._stops.check(proposed.subject()) is None and self._rulings.might_be_auto(proposed)
 

@@ -95,8 +95,13 @@ class StopDesk:
         self._stops.see_marker(order)
         if order is None:
             return None
-        problem = self._stops.place(replace(order, id=LATCHED_BY_FILE))
+        problem = self._stops.place(latched_by_file(order))
         return self._cut(order, began, problem)
+
+    def reread(self) -> tuple[StopReport, ...]:
+        """Another process wrote the latch: what it stopped is in force and cut here as well."""
+        began = self._clock.now()
+        return tuple(self._cut(order, began, "") for order in self._stops.reread())
 
     def _cut(self, order: StopOrder, began: Instant, problem: str) -> StopReport:
         cut = self._in_flight.sever(order)
@@ -177,17 +182,42 @@ class StopDesk:
         self._alerts.send({"code": "resumed", "by": person, "stops": [order.id for order in orders], "reason": reason})
         return orders
 
+    async def mend(self, order: StopOrder, *records: Record) -> str:
+        """Replace a latch that cannot be read by one that begins with `order`, a cut on everything, by a person on the
+        roster whose statement was verified. Returns what was wrong with it.
+
+        Raises `Refusal` where the latch can be read, or the new one could not be made durable: then it is as blind as
+        it was. The record is written first. INVARIANT: mending lifts nothing.
+        """
+        blind = self._stops.current.blind
+        if not blind:
+            raise Refusal(
+                "the latch can be read, so there is nothing to mend", hint="`remit resume` lifts what is in force"
+            )
+        mended = journal.record("latch.mended", order.at, by=order.by, stop=order.id)
+        written = [mended, journal.stopped(order, self._names), *records]
+        await self._store.commit(partial(_append, written))
+        problem = self._stops.mend(order)
+        if problem:
+            failed = journal.alert(order.at, "not-mended", stops=[order.id])
+            self._store.commit_soon(partial(_append, [failed]))
+            raise Refusal(f"the latch stays as it is: {problem}", hint="make room or mend the disk, then mend it again")
+        await self._steward.void(order)
+        self._alerts.send({"code": "latch-mended", "by": order.by, "stop": order.id, "reason": order.reason})
+        return blind
+
     def _liftable(self, ids: frozenset[str], person: str) -> tuple[StopOrder, ...]:
         latch = self._stops.current
         if latch.blind:
-            raise Refusal(f"the stop cannot be lifted: {latch.blind}", hint="mend or replace the latch file first")
+            raise Refusal(f"the stop cannot be lifted: {latch.blind}", hint="`remit resume --blind` makes a new latch")
         chosen = tuple(order for order in latch.orders if not ids or order.id in ids)
         missing = ids - {order.id for order in chosen}
         if missing:
             raise Misuse(f"there is no stop `{sorted(missing)[0]}` in force", hint="`remit status` lists them")
-        if any(order.id == stop.MARKER_ID for order in chosen):
+        from_file = {stop.MARKER_ID, LATCHED_BY_FILE}
+        if any(order.id == stop.MARKER_ID for order in latch.orders) and any(each.id in from_file for each in chosen):
             raise Refusal(
-                "the file `STOP` is in the home, and while it is there it wins", hint="remove it, then resume"
+                "the file `STOP` is in the home, and while it is there it wins", hint="remove it, then `remit resume`"
             )
         for order in chosen:
             if self._forces.current.boundary.resume_by_another_person and self._same_person(order, person):
@@ -202,6 +232,11 @@ class StopDesk:
         found = self._forces.current.roster.person(person)
         names = {person.casefold(), *([found.user.casefold()] if found is not None and found.user else [])}
         return not order.automatic and order.by.casefold() in names
+
+
+def latched_by_file(marker: StopOrder) -> StopOrder:
+    """The order that stays when the `STOP` file goes."""
+    return replace(marker, id=LATCHED_BY_FILE, reason="the file `STOP` was put into the home")
 
 
 def _append(records: list[Record], tx: Transaction) -> None:

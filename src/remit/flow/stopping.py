@@ -28,6 +28,10 @@ class LatchFile(Protocol):
         """Durable when it returns. Raises `OSError`."""
         ...
 
+    def renew(self, latch: Latch) -> None:
+        """Put a fresh file in the place of whatever is there. Durable when it returns. Raises `OSError`."""
+        ...
+
 
 class Stops:
     """The latch in force. Reading it is one attribute access; changing it takes a lock."""
@@ -48,6 +52,7 @@ class Stops:
         with self._lock:
             self._kept = self._kept.with_order(order)
             self._publish()
+            self._join()
             return self._save()
 
     def lift(self, ids: frozenset[str]) -> str:
@@ -56,6 +61,7 @@ class Stops:
         Returns empty, or what kept it from being lifted.
         """
         with self._lock:
+            self._join()
             before = self._kept
             self._kept = before.without(ids)
             problem = self._save()
@@ -65,22 +71,43 @@ class Stops:
                 self._publish()
             return problem
 
+    def mend(self, order: StopOrder) -> str:
+        """Replace a latch that could not be read by one that holds `order` and every other order that is known.
+
+        Returns empty, or what kept the file from being written: then the latch is as blind as it was.
+        """
+        with self._lock:
+            kept = Latch(self._kept.orders)
+            for known in (*self._file.read().orders, order):
+                kept = kept.with_order(known)
+            try:
+                self._file.renew(kept)
+            except OSError as error:
+                return f"the latch file could not be written ({error.strerror or error})"
+            self._kept = kept
+            self._publish()
+            return ""
+
     def see_marker(self, order: StopOrder | None) -> None:
         """The `STOP` file was seen in the home, or is gone. While it is there, it wins."""
         with self._lock:
             self._marker = order
             self._publish()
 
-    def reread(self) -> None:
+    def reread(self) -> tuple[StopOrder, ...]:
         """Join what the file says now to what memory holds. A stop placed by another process comes into force; an
-        order that is in memory is never lifted by the file."""
+        order that is in memory is never lifted by the file. Returns the orders that were not in force here before."""
         with self._lock:
-            found = self._file.read()
-            merged = self._kept
-            for order in found.orders:
-                merged = merged.with_order(order)
-            self._kept = Latch(merged.orders, found.blind)
-            self._publish()
+            return self._join()
+
+    def _join(self) -> tuple[StopOrder, ...]:
+        """INVARIANT: the file is never written without what another process has put into it."""
+        found = self._file.read()
+        known = {order.id for order in self._kept.orders}
+        new = tuple(order for order in found.orders if order.id not in known)
+        self._kept = Latch((*self._kept.orders, *new), found.blind)
+        self._publish()
+        return new
 
     def _publish(self) -> None:
         self.current = self._kept.with_order(self._marker) if self._marker else self._kept
@@ -94,4 +121,6 @@ class Stops:
             self._file.write(kept)
         except OSError as error:
             return f"the latch file could not be written ({error.strerror or error})"
+        except ValueError as error:  # whatever it is, what is in flight must be cut all the same
+            return f"the latch file could not be written ({error})"
         return ""

@@ -8,14 +8,14 @@ safe on its way to the screen.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from remit.model.canonical import encode, sha256_hex
-from remit.model.display import safe_line, safe_text
+from remit.model.display import SECRET, safe_line, safe_text, without_values
 from remit.model.manifest import Support
 from remit.model.words import (
     SECOND,
@@ -107,11 +107,13 @@ def card(
     cuttable: bool = False,
     evidence: Mapping[str, tuple[Evidence, str]] | None = None,
     practice: bool = False,
+    secrets: Collection[str] = (),
 ) -> Card:
     """The card of an action as it was ruled.
 
     `targets` are the action's, as the inventory has them now. `evidence` holds the run's own pieces by id, each with
-    the text to show of it; a cited id that is not among them is shown as such.
+    the text to show of it; a cited id that is not among them is shown as such. `secrets` names the arguments that
+    the manifest says are secret now, beside those that it said were when the action was proposed.
     """
     return Card(
         home=home,
@@ -136,7 +138,7 @@ def card(
         expires_at=action.expires_at,
         credential=action.credential,
         cuttable=cuttable,
-        arguments=proposal.arguments,
+        arguments=without_values(proposal.arguments, {*proposal.secrets, *secrets}),
         clauses=tuple(each for each in action.ruling.clauses if each.then is Decision.APPROVE),
         ask=action.ruling.ask or Ask(),
         rationale=proposal.rationale,
@@ -280,7 +282,7 @@ def _second_screen(shown_card: Card, said_yes: Sequence[str]) -> list[str]:
         "Targets",
         *(f"  {_target_line(target)}" for target in shown_card.targets),
         "",
-        "Exact arguments, as they are sent",
+        "Exact arguments, as they are sent" + (", without the secret ones" if SECRET in shown_card.arguments else ""),
         *_block(shown_card.arguments),
         "",
         "Who asks you, and why",

@@ -50,6 +50,7 @@ KINDS: dict[str, str] = {
     "stop": "an order to stop",
     "cut": "what a stop severed",
     "resume": "a stop was lifted",
+    "latch.mended": "a latch that could not be read was replaced by one that stops everything",
     "hold": "an agent was put on hold after repeated refusals",
     "alert": "somebody was told",
     "clock.jump": "wall and monotonic clocks drifted apart",

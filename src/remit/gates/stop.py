@@ -16,6 +16,7 @@ from remit.model.words import Clause, Decision, Effect, Instant, Json, Scope, Sc
 
 BLIND_ID = "stp_blind"
 MARKER_ID = "stp_file"
+LONGEST_NAME = 512  # a longer one would fill the latch file, and no stop after it would be durable
 MODE_RANK = {StopMode.HOLD: 0, StopMode.DRAIN: 1, StopMode.CUT: 2}
 
 
@@ -35,19 +36,21 @@ class Latch(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """The piece of work that asks to pass. `past_stops` is for settling and human-signed undo alone."""
+    """The piece of work that asks to pass. `past_stops` is for settling and human-signed undo alone; `bounded` is False
+    where it may touch more than `targets`."""
 
     agent: str
     run: str = ""
     connector: str = ""
     category: str = ""
     targets: tuple[str, ...] = ()
+    bounded: bool = True
     effect: Effect = Effect.DESTROY
     past_stops: bool = False
 
 
 def covers(scope: Scope, subject: Subject) -> bool:
-    """True if the scope is about this piece of work. A category scope may end in `*`."""
+    """True if the scope is about this piece of work, or may be. A category scope may end in `*`."""
     match scope.kind:
         case ScopeKind.EVERYTHING:
             return True
@@ -62,7 +65,7 @@ def covers(scope: Scope, subject: Subject) -> bool:
                 scope.name.endswith("*") and subject.category.startswith(scope.name[:-1])
             )
         case ScopeKind.TARGET:
-            return scope.name in subject.targets
+            return scope.name in subject.targets or (not subject.bounded and subject.effect is not Effect.READ)
     return True
 
 
@@ -89,10 +92,17 @@ def blind_order(why: str, at: Instant = 0) -> StopOrder:
 
 
 def marker_order(at: Instant) -> StopOrder:
-    """The order that the `STOP` file in the home folder stands for; it lasts as long as the file."""
+    """The order that the `STOP` file in the home folder stands for; it lasts as long as the file, and what it latches
+    lasts on."""
     return StopOrder(
         id=MARKER_ID, mode=StopMode.CUT, scope=Scope(), at=at, by="STOP file", reason="the file `STOP` is in the home"
     )
+
+
+def mended_order(stop_id: str, at: Instant, person: str, reason: str) -> StopOrder:
+    """The order that a mended latch begins with: nobody knows what the lost one held, so everything is stopped."""
+    says = f"the latch was mended by {person}: {reason}"[:500]
+    return StopOrder(id=stop_id, mode=StopMode.CUT, scope=Scope(), at=at, by=person, reason=says)
 
 
 def clause(order: StopOrder) -> Clause:
@@ -103,18 +113,25 @@ def clause(order: StopOrder) -> Clause:
 
 def order_of(params: dict[str, Json], user: str, stop_id: str, at: int) -> StopOrder:
     """The order that a stop command's parameters make. Anything unclear stops everything."""
-    mode = params.get("mode", "cut")
-    kind = params.get("scope", "everything")
-    name = params.get("name", "")
-    known = kind in set(ScopeKind) and isinstance(name, str) and bool(name) is (kind != ScopeKind.EVERYTHING)
+    mode, kind, name, reason = (
+        _writable(params.get(field, otherwise))
+        for field, otherwise in (("mode", "cut"), ("scope", "everything"), ("name", ""), ("reason", ""))
+    )
+    named = name == params.get("name", "") and len(name) <= LONGEST_NAME and bool(name) is (kind != "everything")
+    known = kind in set(ScopeKind) and named
     return StopOrder(
         id=stop_id,
         mode=StopMode(mode) if mode in set(StopMode) else StopMode.CUT,
         scope=Scope(ScopeKind(kind), name) if known else Scope(),
         at=at,
-        by=user,
-        reason=str(params.get("reason", ""))[:500],
+        by=_writable(user),
+        reason=reason[:500],
     )
+
+
+def _writable(value: Json) -> str:
+    """The value as text that has UTF-8: what a terminal of another encoding gave must not keep a stop from the disk."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def encode(latch: Latch) -> bytes:

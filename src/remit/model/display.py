@@ -19,7 +19,8 @@ import base64
 import datetime
 import json
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
@@ -99,6 +100,25 @@ def safe_value(value: Json) -> Json:
     if encoded is not None and _shows_nothing_unsafe(encoded):
         return value
     return _each_text(value, safe_text, 0)
+
+
+def without_values(arguments: str, names: Collection[str]) -> str:
+    """A JSON object as text, with `⟦secret⟧` in place of the values of these properties, however they are spelt; a text
+    that is no JSON object shows none of itself."""
+    if not names:
+        return arguments
+    try:
+        found = msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeError):
+        return SECRET
+    hidden = msgspec.Raw(_encode(SECRET))
+    secret = set(map(_bare, names))
+    return _encode({name: hidden if _bare(name) in secret else value for name, value in found.items()}).decode()
+
+
+def _bare(name: str) -> str:
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(each for each in plain if each.isalnum())
 
 
 def redact(value: Value, secrets: tuple[str, ...]) -> Value:

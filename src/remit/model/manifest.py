@@ -1,8 +1,7 @@
 """The operator's classification of a connector: the file `connectors/NAME.toml`, and its lock.
 
-What lives here: the types, reading them from bytes, classifying a call by its arguments, the status of a
-tool. What never may: starting or reaching a connector, and asking the connector what its tools do: a
-connector's own word raises the risk of a tool at most, it never lowers it.
+What lives here: the types, reading them from bytes, classifying a call by its arguments, the status of a tool. What
+never may: starting or reaching a connector, and asking it what its tools do: its own word raises risk, never lowers it.
 """
 
 from __future__ import annotations
@@ -118,6 +117,11 @@ class ToolManifest(Struct, frozen=True, kw_only=True):
     lookups: tuple[Lookup, ...] = ()
     roles: dict[str, str] = {}
     when: tuple[When, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The arguments that go upstream and are shown to nobody."""
+        return tuple(sorted(name for name, role in self.roles.items() if role == "secret"))
 
     @property
     def classified(self) -> bool:

@@ -274,7 +274,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     """The payload of an action: everything about it that names people, machines or prose.
 
     `arguments` is the canonical JSON object that goes upstream, as text; the salt makes the digest unguessable and
-    dies with the arguments.
+    dies with the arguments. `secrets` names the arguments that the manifest said are secret: they are never shown.
     """
 
     arguments: str
@@ -282,6 +282,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     asked: str
     salt: str
     rationale: Rationale | None = None
+    secrets: tuple[str, ...] = ()
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

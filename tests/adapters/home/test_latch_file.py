@@ -65,6 +65,17 @@ def test_a_file_that_is_not_a_latch_is_blind(file: FileLatch, tmp_path: Path, da
 
 
 @pytest.mark.promise("P6")
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("data", [None, b"torn", b"x" * (2 * SIZE)])
+def test_a_file_that_cannot_be_read_is_replaced_whole(tmp_path: Path, data: bytes | None) -> None:
+    path = tmp_path / "latch"
+    if data is not None:
+        path.write_bytes(data)
+    FileLatch(path).renew(latch(7))
+    assert FileLatch(path).read() == latch(7)
+    assert (path.stat().st_size, path.stat().st_mode & 0o777) == (SIZE, 0o600)
+
+
 def test_a_file_that_is_missing_or_a_folder_is_blind(tmp_path: Path) -> None:
     assert FileLatch(tmp_path / "nothing").read().blind
     assert FileLatch(tmp_path).read().blind

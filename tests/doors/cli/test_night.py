@@ -18,7 +18,7 @@ from remit.model.errors import NotVerified
 from remit_lab import faults
 from tests.support.fixtures import Make
 from tests.support.gateway import PATIENCE, Gateway, Refused, ask, ballot, eventually, remit
-from tests.support.home import Practice
+from tests.support.home import Practice, manifest
 
 ACCOUNT = "h.berg"
 
@@ -148,6 +148,24 @@ async def at_home(practice: Practice, *words: str) -> tuple[int, str, str]:
 async def answered_at(practice: Practice, *words: str) -> Any:
     _, out, _ = await at_home(practice, *words, "--json")
     return json.loads(out)
+
+
+SECRET_REASON = manifest("idp", replace={'reason = "prose"': 'reason = "secret"'})
+
+
+async def test_a_secret_argument_goes_upstream_and_is_shown_to_nobody(make: Make) -> None:
+    async with Gateway.on(make("edr", files={"idp": SECRET_REASON})) as gateway:
+        agent = await gateway.open(ACCOUNT)
+        waiting = await gateway.waiting(agent, "idp__disable_account", account=ACCOUNT, reason="hunter2")
+        shown = [await remit(gateway.practice, "approvals", waiting.action, "--more", *more) for more in ((), ("--json",))]
+        shown.append(await remit(gateway.practice, "approve", waiting.action, "--yes", "--more"))
+        assert (await waiting.call).done
+        shown += [await remit(gateway.practice, "explain", waiting.action, *more) for more in ((), ("--json",))]
+        assert [code for code, _, _ in shown] == [0] * 5
+        for _, out, err in shown:
+            assert "⟦secret⟧" in out + err
+            assert "hunter2" not in out + err
+        assert "hunter2" in json.dumps(gateway.practice.effects())
 
 
 async def test_an_action_is_undone_by_a_signed_order(gateway: Gateway) -> None:

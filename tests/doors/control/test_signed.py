@@ -167,6 +167,34 @@ async def test_resuming_what_is_not_stopped_is_refused(desk: Desk) -> None:
         await desk.signed("resume", person="on-call", stops=[])
 
 
+@pytest.mark.promise("P6")
+async def test_a_blind_latch_is_mended_by_a_signed_command_and_then_resumed_by_another(desk: Desk) -> None:
+    with pytest.raises(Refusal, match="nothing to mend"):
+        await desk.signed("latch.mend", person="on-call", reason="why")
+    (desk.practice.home / "state" / "latch").unlink()
+    desk.node.stops.reread()
+    with pytest.raises(Misuse, match="`reason`"):
+        await desk.signed("latch.mend", person="on-call")
+    with pytest.raises(Refusal, match="cannot be lifted"):
+        await desk.signed("resume", person="on-call", stops=[], reason="fine")
+    mended = await desk.signed("latch.mend", person="on-call", reason="the disk was replaced")
+    assert mended["left"] == [mended["stop"]]
+    (order,) = desk.node.stops.current.orders
+    assert (order.mode, str(order.scope), order.by) == ("cut", "everything", "on-call")
+    assert order.reason == "the latch was mended by on-call: the disk was replaced"
+    kinds = desk.practice.records("statement", "latch.mended", "stop")
+    assert [each.get("stage", each["kind"]) for each in kinds][-3:] == ["latch.mended", "stop", "carried-out"]
+    lifted = await desk.signed("resume", person="on-call", stops=[], reason="nothing else was stopped")
+    assert lifted["left"] == []
+
+
+async def test_a_closed_run_carries_the_statement_that_closed_it(desk: Desk) -> None:
+    opened = await desk.signed("run.open", **OPEN)
+    await desk.signed("run.close", run=opened["run"])
+    records = [each for each in desk.practice.records("statement", "run.closed") if each.get("command") != "run.open"]
+    assert [each.get("stage", each["kind"]) for each in records] == ["accepted", "run.closed", "carried-out"]
+
+
 async def test_a_closed_run_is_dead_at_once(desk: Desk) -> None:
     opened = await desk.signed("run.open", **OPEN)
     closed = await desk.signed("run.close", run=opened["run"])

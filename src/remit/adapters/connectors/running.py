@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from remit.adapters.connectors import rpc
@@ -26,6 +27,10 @@ from remit.model.words import SECOND, CredentialClass, Definition, Instant, Json
 log = logging.getLogger("remit.connectors")
 GRACE = 1.0
 LISTING_SECONDS = 25.0
+
+
+class _NotHeard(NotSent):
+    """The connector came up anew, and what it offers now has not been heard: nothing was sent."""
 
 
 class RunningConnectors:
@@ -50,11 +55,13 @@ class RunningConnectors:
         self._jitter = jitter
         self._running: dict[str, Connector] = {}
         self._digests: dict[str, str] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._definitions: dict[str, tuple[Definition, ...]] = {}
         self._problems: dict[str, str] = {}
         self._secrets: dict[str, tuple[str, ...]] = {}
         self._cuttable: set[str] = set()
         self._listings: set[asyncio.Task[None]] = set()
+        self._heard: dict[str, int] = {}  # of each connector, the restart after which its tools were listed
         self.on_change: Callable[[], None] = lambda: None  # set once, by the node
 
     # --- fulfilling Offers ---------------------------------------------------------------------------------------
@@ -113,13 +120,43 @@ class RunningConnectors:
         standing = self._secrets.get(connector, ())
         given = (*standing, *(value for value in meta.values() if isinstance(value, str)))
         tell = _Cleaned(on_progress, given) if on_progress is not None and given else on_progress
-        try:
-            raw = await known.call(tool, arguments, meta, action=action, handed_over=handed_over, on_progress=tell)
-        except UpstreamRefused as error:
-            raise UpstreamRefused(error.code, redact(error.message, given)[: rpc.MAX_WORDS]) from None
+        last_look = partial(self._last_look, known, tool, self._offered(connector, tool), handed_over)
+        for again in (True, False):
+            try:
+                raw = await known.call(tool, arguments, meta, action=action, handed_over=last_look, on_progress=tell)
+                break
+            except _NotHeard:
+                if not again:
+                    raise
+                await self._hear(known)
+            except UpstreamRefused as error:
+                raise UpstreamRefused(error.code, redact(error.message, given)[: rpc.MAX_WORDS]) from None
         # A warrant is good once and was used: it is looked for as it is, because every call has another one.
         echoed = any(each.encode() in raw for each in given[len(standing) :])
         return redact(raw.decode(errors="replace"), given).encode() if standing or echoed else raw
+
+    def _offered(self, connector: str, tool: str) -> str:
+        """The digest of a tool's definition as the connector offers it, as far as was heard."""
+        return next((each.digest for each in self._definitions.get(connector, ()) if each.name == tool), "")
+
+    def _last_look(self, known: Connector, tool: str, offered: str, handed_over: Callable[[], None]) -> None:
+        """INVARIANT: nothing is sent to a process whose tools were not listed, nor to a tool that has changed since
+        the call began: another program may have come up under the same name."""
+        name = known.settings.name
+        if self._heard.get(name) != known.status.restarts:
+            raise _NotHeard(f"connector `{name}` has restarted, and has not said yet what it offers")
+        if self._offered(name, tool) != offered:
+            raise NotSent(f"connector `{name}` offers `{tool}` with another definition since it restarted")
+        handed_over()
+
+    async def _hear(self, known: Connector) -> None:
+        """Wait until what the connector offers has been listed, or could not be."""
+        name = known.settings.name
+        if not any(task.get_name() == name for task in self._listings) and name in self._manifests:
+            self._list_soon(known, self._manifests[name])
+        listings = [task for task in self._listings if task.get_name() == name]
+        if listings:
+            await asyncio.wait(listings, timeout=LISTING_SECONDS)
 
     def sever(self, connector: str, actions: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
         """See `Connectors`. Where the manifest says that it is not cuttable, a dead process proves nothing."""
@@ -137,6 +174,7 @@ class RunningConnectors:
     async def _begin(self, manifest: Manifest) -> None:
         name = manifest.name
         self._digests[name] = manifest.digest
+        self._manifests[name] = manifest
         self._problems.pop(name, None)
         try:
             settings, secrets = self._settings(manifest)
@@ -157,7 +195,9 @@ class RunningConnectors:
     async def _end(self, name: str) -> None:
         connector = self._running.pop(name, None)
         self._digests.pop(name, None)
+        self._manifests.pop(name, None)
         self._definitions.pop(name, None)
+        self._heard.pop(name, None)
         self._problems.pop(name, None)
         self._secrets.pop(name, None)
         self._cuttable.discard(name)
@@ -170,7 +210,7 @@ class RunningConnectors:
         task.add_done_callback(self._listings.discard)
 
     async def _list(self, connector: Connector, manifest: Manifest) -> None:
-        name = manifest.name
+        name, restarts = manifest.name, connector.status.restarts
         try:
             listed = redact(await connector.list_tools(), self._secrets.get(name, ()))
             definitions = tuple(read_definition(raw) for raw in listed)
@@ -181,8 +221,10 @@ class RunningConnectors:
         if self._running.get(name) is not connector:
             return
         self._problems.pop(name, None)
-        if definitions != self._definitions.get(name):
-            self._definitions[name] = definitions
+        changed = definitions != self._definitions.get(name)
+        self._definitions[name] = definitions
+        self._heard[name] = restarts
+        if changed:
             self.on_change()
 
     def _settings(self, manifest: Manifest) -> tuple[ConnectorSettings, tuple[str, ...]]:

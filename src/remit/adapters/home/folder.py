@@ -177,6 +177,20 @@ class Lock:
         os.pwrite(descriptor, f"{what}, process {os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
+    def held(self) -> bool:
+        """Whether another process has it, now."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     def free(self) -> None:
         """Let go. Idempotent."""
         if self._descriptor is not None:

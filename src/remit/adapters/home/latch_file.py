@@ -7,12 +7,14 @@ latches on a full disk. A torn write leaves bytes that do not decode: then the l
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from remit.gates import stop
 from remit.gates.stop import Latch
 
 SIZE = 64 * 1024
+LOOKS = 3
 
 
 class FileLatch:
@@ -23,12 +25,16 @@ class FileLatch:
 
     def create(self) -> None:
         """Make the file, with all its blocks. Raises `OSError`; an existing one is left alone."""
-        if self._path.exists():
-            return
+        if not self._path.exists():
+            self.renew(Latch())
+
+    def renew(self, latch: Latch) -> None:
+        """Put a fresh file, with all its blocks, in the place of whatever is there. Raises `OSError`."""
+        data = _padded(latch)
         fresh = self._path.with_suffix(".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            _write_all(descriptor, _padded(Latch()))
+            _write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -37,10 +43,15 @@ class FileLatch:
 
     def read(self) -> Latch:
         """The latch on disk. A file that is missing or cannot be read gives a blind latch."""
-        try:
-            return stop.decode(self._path.read_bytes())
-        except OSError as error:
-            return Latch(blind=f"the latch file cannot be read ({error.strerror or error})")
+        for _ in range(LOOKS):
+            try:
+                found = stop.decode(self._path.read_bytes())
+            except OSError as error:
+                return Latch(blind=f"the latch file cannot be read ({error.strerror or error})")
+            if not found.blind:
+                break
+            time.sleep(0.01)  # another process may be writing it at this moment
+        return found
 
     def write(self, latch: Latch) -> None:
         """Overwrite in place and sync. Raises `OSError`, also for a latch that does not fit."""

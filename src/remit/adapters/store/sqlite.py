@@ -160,11 +160,12 @@ class SqliteStore:
         committing = committed = False
         try:
             self._reach("before_begin")
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._look_around()
-            for job in batch:
-                self._position = self._step(job, self._position)
-                self._reach("after_step")
+            if not self._run_steps(batch, guarded=False):
+                # A step refused. Alone, it takes everything with it; in company, all run again with savepoints.
+                self._roll_back()
+                if len(batch) == 1 or self._sick:
+                    return None if not self._sick else _refused(self._sick)
+                self._run_steps(batch, guarded=True)
             committing = True
             self._reach("before_commit")
             self._connection.execute("COMMIT")
@@ -174,11 +175,27 @@ class SqliteStore:
             return self._judge(error, committing, committed)
         return None
 
-    def _step(self, job: _Job, position: int) -> int:
-        """Run one step in its savepoint; the position of the next record. Raises what befell the database."""
+    def _run_steps(self, batch: list[_Job], *, guarded: bool) -> bool:
+        """Begin, and run every step: with savepoints (`guarded`), or without and only up to the first that raises.
+
+        Savepoints cost more than most statements, and nearly every step goes through. Returns False where an unguarded
+        step raised; the transaction is still open then.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._look_around()
+        for job in batch:
+            self._position = self._step(job, self._position, guarded)
+            if job.error is not None and not guarded:
+                return False
+            self._reach("after_step")
+        return True
+
+    def _step(self, job: _Job, position: int, guarded: bool) -> int:
+        """Run one step; the position of the next record. Raises what befell the database."""
         transaction = SqliteTransaction(self._connection, position, self._counters)
         job.error = None
-        self._connection.execute("SAVEPOINT step")
+        if guarded:
+            self._connection.execute("SAVEPOINT step")
         try:
             job.answer = job.step(transaction)
             rules.need_plain(job.answer)
@@ -188,13 +205,14 @@ class SqliteStore:
             job.error = error
         if transaction.fault is not None:
             raise transaction.fault
-        if job.error is None:
+        if guarded:
+            if job.error is not None:
+                self._connection.execute("ROLLBACK TO step")
             self._connection.execute("RELEASE step")
+        if job.error is None:
             if transaction.changes:
                 self._counters.apply(transaction.changes)
             return transaction.position
-        self._connection.execute("ROLLBACK TO step")
-        self._connection.execute("RELEASE step")
         return position
 
     def _look_around(self) -> None:

@@ -56,7 +56,7 @@ REOPEN_CLAIMS = f"UPDATE claims SET ended = {OPEN_END} WHERE action = ?"  # noqa
 CHANGED_BY_OTHERS = "PRAGMA data_version"
 NEXT_POSITION = "SELECT coalesce(max(position) + 1, 0) FROM records"
 LAST_TIME = "SELECT at FROM records ORDER BY position DESC LIMIT 1"
-APPEND = "INSERT INTO records (position, kind, at, action, run, agent, data, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_APPEND = "INSERT INTO records (position, kind, at, action, run, agent, data, sha256) VALUES "
 
 PAYLOAD = "SELECT id, kind, salt, data FROM payloads WHERE id = ?"
 PUT_PAYLOAD = "INSERT INTO payloads (id, kind, salt, data) VALUES (?, ?, ?, ?)"
@@ -100,6 +100,12 @@ COUNT_ALL = (
     "SELECT (SELECT coalesce(max(seq), 0) FROM actions), (SELECT coalesce(max(position) + 1, 0) FROM records),"
     " (SELECT count(*) FROM runs)"
 )
+
+
+@cache
+def append(count: int) -> str:
+    """The statement that writes so many records at once."""
+    return _APPEND + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
 
 
 def _marks(count: int) -> str:

@@ -190,11 +190,14 @@ class SqliteTransaction:
         self._journal((record,))
 
     def _journal(self, records: Sequence[Record]) -> None:
-        for each in records:
+        if not records:
+            return
+        values: list[Any] = []
+        for position, each in enumerate(records, self.position):
             digest = hashlib.sha256(each.data).digest()
-            looked_up = (self.position, each.kind, each.at, each.action, each.run, each.agent)
-            self._run(sql.APPEND, (*looked_up, each.data, digest))
-            self.position += 1
+            values += (position, each.kind, each.at, each.action, each.run, each.agent, each.data, digest)
+        self._run(sql.append(len(records)), values)
+        self.position += len(records)
 
     # runs
 

@@ -219,7 +219,7 @@ def _standing_secret(home: Path, manifest: Manifest) -> Iterator[Finding]:
 def _stops(home: Path) -> Iterator[Finding]:
     held = latch(home)
     if held.blind:
-        yield Finding("wrong", f"everything is refused: {held.blind}", "restore `state/latch`")
+        yield Finding("wrong", f"everything is refused: {held.blind}", "`remit resume --blind` mends it")
     for order in held.orders:
         yield Finding("note", f"stopped ({order.mode}, {order.scope}) by {order.by}", "`remit resume` when it is safe")
 

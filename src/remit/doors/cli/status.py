@@ -110,12 +110,12 @@ def _trouble(answer: dict[str, Any]) -> list[str]:
 def next_step(answer: dict[str, Any]) -> str:
     """The one command that the state asks for."""
     if answer["blind"]:
-        return "mend the latch file `state/latch`, or restore it; until then everything is refused"
+        return "remit resume --blind --reason WHY, once you know which stops were in force; nothing is lifted by it"
     if answer["unsettled"]:
         return f"remit settle {answer['unsettled'][0]['action']}"
     if answer["stops"]:
         if any(order["stop"] == "stp_file" for order in answer["stops"]):
-            return "remove the file STOP from the home when it is safe to go on"
+            return "when it is safe to go on, remove the file STOP from the home, then remit resume --reason WHY"
         return f"remit resume {answer['stops'][0]['stop']} --reason WHY, when it is safe to go on"
     if answer["waiting"]:
         return f"remit approvals {answer['waiting'][0]['action']}"

@@ -52,7 +52,12 @@ def told(result: dict[str, Any]) -> str:
     if result.get("note"):
         lines.append(f"WARNING: {result['note']}; the stop holds all the same. Did you mean another name?")
     if not result["gateway"]:
-        lines.append("no gateway runs on this home; the latch holds when one starts")
+        lines.append(
+            "a process has this home and did not answer; it was given time to see the latch, and what it had in flight "
+            "is not listed here: `remit status`"
+            if result.get("running")
+            else "no gateway runs on this home; the latch holds when one starts"
+        )
         return "\n".join(lines)
     lines.append(f"severed or listed within {result['milliseconds']:.1f} ms")
     for key, says in (
@@ -79,7 +84,8 @@ def _by_file(home: Path, answered: Answered) -> int:
     """The gateway did not answer: leave the file that stops it, whatever it is doing."""
     (home / "STOP").touch(mode=0o600)
     sys.stderr.write(
-        f"{answered.message}\nhint: the file `STOP` was put into {home}: it stops EVERYTHING while it is there\n"
+        f"{answered.message}\nhint: the file `STOP` was put into {home}: it stops EVERYTHING; "
+        "to go on, remove it, then `remit resume`\n"
     )
     return FAULT
 

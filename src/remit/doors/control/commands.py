@@ -7,6 +7,7 @@ request (the socket's mode keeps other users out), or an effect that can widen w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -20,11 +21,13 @@ from remit.doors.control.times import iso
 from remit.flow.runs import Order
 from remit.flow.settling import Settled
 from remit.flow.stop_desk import StopReport
-from remit.gates.stop import order_of
+from remit.gates.stop import mended_order, order_of
 from remit.model.canonical import encode
 from remit.model.display import shown
 from remit.model.errors import Misuse
 from remit.model.words import Json, Payload, Scope, ScopeKind, StopOrder
+
+log = logging.getLogger("remit.control")
 
 Answer = dict[str, Json]
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class Commands:
             "run.open": self._run_open,
             "run.close": self._run_close,
             "resume": self._resume,
+            "latch.mend": self._mend_latch,
             "clock": self._forgive_clock,
             "reload": self._reload,
             "tools.accept": self._accept_tools,
@@ -87,7 +91,12 @@ class Commands:
 
     def _order(self, params: Answer, user: str) -> tuple[StopOrder, str]:
         given = order_of(params, user, self._node.ids.new("stp"), self._node.clock.now())
-        name, note = self._scope_name(given.scope.kind, given.scope.name)
+        try:
+            name, note = self._scope_name(given.scope.kind, given.scope.name)
+        except Exception:
+            # INVARIANT: nothing that only words the answer (a store that cannot be read, say) keeps a stop from stopping.
+            log.exception("what the stop names could not be looked up; everything is stopped")
+            return replace(given, scope=Scope()), "what it names could not be looked up, so everything is stopped"
         return replace(given, scope=Scope(given.scope.kind, name)), note
 
     def _scope_name(self, kind: ScopeKind, name: str) -> tuple[str, str]:
@@ -157,7 +166,7 @@ class Commands:
 
     async def _undo(self, command: Command) -> Answer:
         action, reason = _text(command.parameters, "action"), _text(command.parameters, "reason")
-        moved = await self._node.settling.undo(action, command.person.id, reason)
+        moved = await self._node.settling.undo(action, command.person.id, reason, command.record)
         moved = await deciding.settled_down(self._node, moved, self._patience)
         return {**deciding.stands(moved), "undoes": action}
 
@@ -176,7 +185,7 @@ class Commands:
         return {**looking.run_line(run, self._node.clock.now()), "token": token, "url": self.url}
 
     async def _run_close(self, command: Command) -> Answer:
-        run = await self._node.runs.close(_text(command.parameters, "run"), command.person.id)
+        run = await self._node.runs.close(_text(command.parameters, "run"), command.person.id, command.record)
         return looking.run_line(run, self._node.clock.now())
 
     async def _resume(self, command: Command) -> Answer:
@@ -187,6 +196,13 @@ class Commands:
         lifted = await self._node.stop_desk.resume(frozenset(ids), command.person.id, reason, command.record)
         left = [order.id for order in self._node.stops.current.orders]
         return {"lifted": [_lifted(order) for order in lifted], "left": left, "by": command.person.id}
+
+    async def _mend_latch(self, command: Command) -> Answer:
+        """A human gives up on a latch that cannot be read. What it held is lost, so everything stays stopped."""
+        node, person, reason = self._node, command.person.id, _text(command.parameters, "reason")
+        order = mended_order(node.ids.new("stp"), node.clock.now(), person, reason)
+        lost = await node.stop_desk.mend(order, command.record)
+        return {"stop": order.id, "was": lost, "by": person, "left": [each.id for each in node.stops.current.orders]}
 
     async def _forgive_clock(self, command: Command) -> Answer:
         """A human has looked at this machine's clock: forget the jump, and lift the hold that it brought."""

@@ -206,6 +206,7 @@ def _card(node: NodeSide, force: Force, action: Action, behind: Behind) -> Card:
         cuttable=tool.cuttable if tool else False,
         evidence=behind.evidence,
         practice=node.identity.practice,
+        secrets=tool.manifest.secrets if tool else (),
     )
 
 

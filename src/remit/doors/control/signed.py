@@ -31,6 +31,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "run.open": WORKING,
     "run.close": WORKING,
     "resume": NIGHT,
+    "latch.mend": NIGHT,
     "clock": NIGHT,
     "settle": MENDING,
     "undo": MENDING,

@@ -101,6 +101,7 @@ _LINES: Final[dict[str, Callable[[_Fields], str]]] = {
     "expired": lambda fields: "nobody answered in time",
     "hold": _hold,
     "intent": _intent,
+    "latch.mended": lambda fields: f"mended by {_text(fields, 'by')}; it begins with {_text(fields, 'stop')}",
     "outcome": _outcome,
     "proposal": _ruling,
     "refusal": _refusal,

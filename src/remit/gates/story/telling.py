@@ -23,6 +23,7 @@ from remit.gates.story.words import (
     Vote,
     VoteFacts,
 )
+from remit.model.display import without_values
 from remit.model.words import REMIT, Action, Clause, Decision, Effect, Instant, Integrity, Run, State
 
 _BECAME: dict[State, str] = {
@@ -67,7 +68,7 @@ def tell(facts: Facts) -> Story:
         digest=action.digest,
         targets=action.targets,
         bounded=action.bounded,
-        arguments=proposal.arguments if proposal else "",
+        arguments=without_values(proposal.arguments, {*proposal.secrets, *facts.secrets}) if proposal else "",
         decision=action.ruling.decision,
         clauses=_deciding_first(action),
         proposed_as=proposed.says if proposed else "",

@@ -97,7 +97,8 @@ class Stopping(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """Everything that was kept about one action. None and empty where there is nothing."""
+    """Everything that was kept about one action. None and empty where there is nothing. `secrets` names the arguments
+    that the connector's file says are secret now."""
 
     action: Action
     entries: tuple[Entry, ...]
@@ -112,6 +113,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     own_reads: tuple[OwnRead, ...] = ()
     stopping: Stopping | None = None
     undone_by: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
