@@ -127,9 +127,7 @@ class Node:
         return node
 
     async def _begin(self, what: str) -> None:
-        self._watch = MarkerWatch(
-            self.home.marker, self._marker_seen, latch=self.home.latch, latched=lambda: self.stop_desk.reread()
-        )
+        self._watch = MarkerWatch(self.home.marker, self._marker_seen, latch=self.home.latch, latched=self._latch_seen)
         if is_there(self.home.marker):
             self._marker_seen(True)
         force = await self.reloading.load(journal.record("node.started", self.clock.now(), what=what, pid=os.getpid()))
@@ -231,6 +229,9 @@ class Node:
         self.stops.see_marker(order)
         if order is not None:
             self.stops.place(latched_by_file(order))
+
+    def _latch_seen(self) -> None:
+        self.stop_desk.reread()
 
     async def _keep_house(self) -> None:
         while True:

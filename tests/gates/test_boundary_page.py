@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, seed, settings
@@ -13,7 +14,7 @@ from remit.gates.boundary.evaluator import compile_boundary
 from remit.gates.boundary.load import load
 from remit.gates.boundary.page import WIDTH, ConnectorFacts, page
 from remit.gates.boundary.words import Never
-from remit.model.words import CredentialClass, Decision, Target
+from remit.model.words import MINUTE, CredentialClass, Decision, Target
 from tests.gates.boundary_strategies import TARGETS, Case, cases
 from tests.gates.test_boundary_load import rendered
 
@@ -117,6 +118,22 @@ def test_the_page_says_until_when_who_signs_who_holds_secrets_and_marks_the_auth
         "within 30 minutes, or it is refused",
     ):
         assert said in flat
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"max_actions": 0, "max_distinct_targets": 5}, "Never alone (triage): cut a host off the network; a person"),
+        ({"max_actions": 0, "then": Decision.FORBID}, "Not at all (triage): cut a host off the network; it is refused"),
+        ({"max_distinct_targets": 0, "max_actions": None}, "Never alone on any target (triage): cut a host off"),
+        ({"max_distinct_targets": 0, "max_actions": 2}, "without a target, in any 15 minutes, at most 2 times (triage"),
+    ],
+)
+def test_a_limit_of_nothing_is_said_as_never(limits: dict[str, Any], says: str) -> None:
+    boundary = load(rendered("demo"))
+    given = {"agents": ("triage",), "categories": ("host.isolate",), "window": 15 * MINUTE, "then": Decision.APPROVE}
+    quota = replace(boundary.quotas[0], **(given | limits))
+    assert says in " ".join(str(page(replace(boundary, quotas=(quota,)))).split())
 
 
 def test_a_page_of_a_boundary_that_has_run_out_says_so() -> None:

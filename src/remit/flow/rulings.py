@@ -46,6 +46,10 @@ class Spent(Refusal):
     """The run calls on after its budget was used up and one refusal has said so: only counted, so that no agent fills
     the store."""
 
+    def __init__(self, run: Run) -> None:
+        clause = _used_up(run)
+        super().__init__(clause.says, hint="a human or an orchestrator opens another run", clauses=[clause])
+
 
 def hold_fact(agent: str) -> str:
     """The name of the fact that keeps an automatic hold across a crash."""
@@ -63,10 +67,7 @@ class Rulings:
         self._reads = reads
 
     def standing(self, tx: Transaction, call: Call, at: Instant) -> tuple[Run, tuple[Clause, ...]]:
-        """The run as it stands in the store, this call counted, and the clauses that its end or budget adds.
-
-        Raises `Spent` from the second call beyond the budget on.
-        """
+        """The run as it stands in the store, this call counted, and the clauses that its end or budget adds."""
         if call.own or call.human:
             return call.run, ()
         run = tx.count_call(call.run.id)
@@ -77,10 +78,7 @@ class Rulings:
         if at >= run.expires_at:
             return run, (Clause("run", Decision.FORBID, "the run has expired"),)
         if run.calls > run.max_calls:
-            clause = Clause("budget", Decision.FORBID, f"the run has used its {run.max_calls} calls")
-            if run.calls > run.max_calls + 1:
-                raise Spent(clause.says, hint="a human or an orchestrator opens another run", clauses=[clause])
-            return run, (clause,)
+            return run, (_used_up(run),)
         return run, ()
 
     def spent(self, call: Call) -> bool:
@@ -88,10 +86,13 @@ class Rulings:
         run = None if call.own or call.human else self._reads.run(call.run.id)
         return run is not None and run.calls >= run.max_calls
 
-    def too_many_asks(self, draft: Draft, ruling: Ruling) -> Ruling:
-        """The ruling, or a refusal where as much of this run waits for humans already as they can be asked at once."""
-        if ruling.decision is not Decision.APPROVE or draft.call.human or draft.call.own:
+    def worth_asking(self, draft: Draft, ruling: Ruling) -> Ruling:
+        """The ruling, or a refusal where no human is to be asked: as much of this run waits for humans already as they
+        can be asked at once, or it is a read of Remit's own, for which nobody would wait."""
+        if ruling.decision is not Decision.APPROVE or draft.call.human:
             return ruling
+        if draft.call.own:
+            return Ruling(decision=Decision.FORBID, clauses=ruling.clauses, boundary=ruling.boundary)
         query = Query(run=draft.call.run.id, states=(State.WAITING,), limit=MOST_WAITING)
         if len(self._reads.actions(query)) < MOST_WAITING:
             return ruling
@@ -173,6 +174,10 @@ class Rulings:
                 says = f"what became of `{other.id}` on this target is not known; settle it first"
                 found.append(Clause("unsettled", Decision.APPROVE, says))
         return tuple(found)
+
+
+def _used_up(run: Run) -> Clause:
+    return Clause("budget", Decision.FORBID, f"the run has used its {run.max_calls} calls")
 
 
 def _forbidden_by_boundary(ruling: Ruling) -> bool:

@@ -122,14 +122,13 @@ class Steward:
                 continue
             except Unasked:
                 ask = True
-            except Spent:
-                await self._store.commit(lambda tx: tx.count_call(call.run.id))
-                raise
+        if action is None:
+            raise Spent(call.run)
         if action.id == proposed.action_id:
             await self._after_proposal(action, proposed)
         return action, proposed
 
-    def _propose_step(self, proposed: Draft, asked: bool, tx: Transaction) -> Action:
+    def _propose_step(self, proposed: Draft, asked: bool, tx: Transaction) -> Action | None:
         if proposed.force is not self._forces.current:
             raise Moved
         twin = self._twin(tx, proposed)
@@ -137,7 +136,9 @@ class Steward:
             return twin
         at = self._clock.now()
         run, standing = self._rulings.standing(tx, proposed.call, at)
-        ruling = self._rulings.too_many_asks(proposed, self._rulings.rule(tx, proposed, run, standing, at))
+        if run.calls > run.max_calls + 1:
+            return None
+        ruling = self._rulings.worth_asking(proposed, self._rulings.rule(tx, proposed, run, standing, at))
         by_human = (proposed.call.human,) if proposed.call.human else ()
         goes_on = ruling.decision is Decision.AUTO or (bool(by_human) and _one_is_enough(ruling))
         if goes_on and not asked and proposed.call.tool.manifest.preconditions:

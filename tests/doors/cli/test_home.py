@@ -246,6 +246,8 @@ def test_a_new_person_is_shown_as_a_change_and_counts_once_a_leader_signed(line:
     assert line("people", "sign", "--yes", "--person", "operator") == 2
     assert line("people", "sign", "--yes") == 0
     assert line.json("people", "show")["file"]["why_not"] == ""
+    line("check")
+    assert "a signed roster waits to be loaded" in line.out
     line("stop")
     assert line("resume", "--reason", "fine", "--key", str(short_path / "nora")) == 0
     assert "RESUMED by nora@example.com" in line.out
@@ -344,6 +346,60 @@ def test_check_finds_keys_that_are_open_or_missing(line: Line) -> None:
     assert line("check", "--quiet") == 1
     assert "`names.key` can be read by others" in line.out
     assert "`fingerprint.key` is missing" in line.out
+
+
+def test_a_blind_latch_is_mended_by_a_signed_command_and_everything_stays_stopped(line: Line) -> None:
+    (line.home / "state" / "latch").unlink()
+    line("status")
+    assert "next: remit resume --blind --reason WHY" in line.out
+    line("check", "--quiet")
+    assert "`remit resume --blind`" in line.out
+    assert line("resume", "--blind", "--all", "--reason", "x") == 2
+    assert line("resume", "--blind", "--reason", "the disk was replaced", "--person", "auditor") == 1
+    assert line("resume", "--blind", "--reason", "the disk was replaced") == 0
+    assert "MENDED by on-call" in line.out
+    line("status")
+    assert "*** STOPPED (cut, everything) by on-call" in line.out
+    assert "the latch was mended by on-call: the disk was replaced" in line.out
+    assert line("resume", "--blind", "--reason", "again") == 1
+    assert line("resume", "--reason", "nothing else was stopped") == 0
+    assert "nothing is stopped any more" in line.out
+
+
+def test_while_the_stop_file_is_there_a_resume_says_to_remove_it(line: Line) -> None:
+    (line.home / "STOP").touch()
+    line("status")
+    assert "remove the file STOP from the home, then remit resume --reason WHY" in line.out
+    assert line("resume", "--reason", "fine") == 1
+    assert "remove it, then resume" in line.err
+
+
+def test_a_decision_without_a_question_needs_the_action_and_the_help_says_so(line: Line) -> None:
+    assert line("approve", "--yes") == 2
+    assert "say which action" in line.err
+    line("approve", "--help")
+    assert "needed with --yes" in " ".join(line.out.split())
+
+
+def test_a_connector_without_a_secret_is_said_to_act_with_its_own_rights(line: Line) -> None:
+    head = '[connector]\nname = "old"\ntransport = "stdio"\ncommand = ["true"]\ncredential = { class = "static" }\n'
+    path = line.home / "connectors" / "old.toml"
+    path.write_text(head + '[[tool]]\nname = "look"\ncategory = "evidence.read"\neffect = "read"\n')
+    line("check")
+    assert "`old` acts with the rights of its own process, without a secret" in line.out
+    path.write_text(head + '[[tool]]\nname = "cut"\ncategory = "host.isolate"\neffect = "change"\n')
+    line("check")
+    assert "`old` changes things with the rights of its own process, and the boundary has no exception" in line.out
+    assert "()" not in line.out
+
+
+def test_tools_that_are_hidden_are_not_on_the_page(line: Line) -> None:
+    tools = '[[tool]]\nname = "wipe"\n[[tool]]\nname = "cut"\ncategory = "host.isolate"\neffect = "change"\n'
+    head = '[connector]\nname = "old"\ntransport = "stdio"\ncommand = ["true"]\ncredential = { class = "warrant" }\n'
+    (line.home / "connectors" / "old.toml").write_text(head + tools)
+    line("connectors", "pin", "old", "--write")
+    line("boundary", "show")
+    assert "old has tools that can touch any number of things: cut." in " ".join(line.out.split())
 
 
 def test_check_finds_a_broken_connector_file_a_blind_latch_and_a_standing_secret(line: Line) -> None:

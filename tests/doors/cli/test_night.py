@@ -176,6 +176,8 @@ async def test_an_action_is_undone_by_a_signed_order(gateway: Gateway) -> None:
     code, out, _ = await remit(gateway.practice, "undo", waiting.action, "--reason", "wrong person")
     assert code == 0
     assert f"the undo of {waiting.action}" in out
+    said = [each["stage"] for each in gateway.practice.records("statement") if each["command"] == "undo"]
+    assert said == ["accepted", "carried-out"]
     assert "remit approve act_" in out or out.rstrip().endswith("done")
 
 

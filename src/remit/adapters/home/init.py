@@ -55,6 +55,7 @@ _OTHERS = """
 # email = "…"                     # what they are called in every record
 # roles = ["approver", "on-call"]  # leader, approver, on-call, auditor, operator, orchestrator
 # keys = ["ssh-ed25519 AAAA…"]     # the line of their .pub file
+# user = "…"                       # who they are on this machine, where a stop needs no signature (optional)
 """
 
 

@@ -1,4 +1,5 @@
-"""Watching the home for the `STOP` file and for stops that other processes latch, on a thread of its own: it works whatever the event loop is doing."""
+"""Watching the home for the `STOP` file and for stops that other processes latch, on a thread of its own: it works
+whatever the event loop is doing."""
 
 from __future__ import annotations
 

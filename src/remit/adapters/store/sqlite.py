@@ -12,12 +12,14 @@ writer never writes again: the kernel forgets dirty pages that it could not writ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +41,8 @@ MAX_WAITING = 4096
 
 MAX_BATCH = 256
 _RETRY_SECONDS = 0.5
+_COMPANY = 3  # steps of a batch that are worth the way to their loop
+_LOOP_SECONDS = 0.5
 _PAGES_BETWEEN_CHECKPOINTS = 8000
 _CLOSED = "the store is closed"
 
@@ -53,6 +57,36 @@ class _Job:
         self.future = future
         self.answer: Any = None
         self.error: BaseException | None = None
+
+
+class _Errand:
+    """Something that one of two threads does, whichever claims it first; the other learns what came of it."""
+
+    def __init__(self, do: Callable[[], bool]) -> None:
+        self._do = do
+        self._claim = threading.Lock()  # never released: it can be claimed once
+        self._done = threading.Event()
+        self._value = False
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Do it here, unless it is claimed."""
+        if self._claim.acquire(blocking=False):
+            try:
+                self._value = self._do()
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._done.set()
+
+    def result(self, seconds: float) -> bool:
+        """What came of it; after so many seconds in which nobody began, do it here. Raises what it raised."""
+        if not self._done.wait(seconds):
+            self.run()
+            self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class SqliteStore:
@@ -160,12 +194,12 @@ class SqliteStore:
         committing = committed = False
         try:
             self._reach("before_begin")
-            if not self._run_steps(batch, guarded=False):
+            if not self._run_where_best(batch, guarded=False):
                 # A step refused. Alone, it takes everything with it; in company, all run again with savepoints.
                 self._roll_back()
                 if len(batch) == 1 or self._sick:
                     return None if not self._sick else _refused(self._sick)
-                self._run_steps(batch, guarded=True)
+                self._run_where_best(batch, guarded=True)
             committing = True
             self._reach("before_commit")
             self._connection.execute("COMMIT")
@@ -174,6 +208,20 @@ class SqliteStore:
         except Exception as error:
             return self._judge(error, committing, committed)
         return None
+
+    def _run_where_best(self, batch: list[_Job], *, guarded: bool) -> bool:
+        """Run the steps on the loop of their callers where they are many, else here.
+
+        Each statement lets go of the interpreter's lock: beside a busy loop, this thread would fight for it at every
+        one. While it waits for the loop there is nobody to fight with, and only COMMIT is left to do here.
+        """
+        loops = {job.future.get_loop() for job in batch if job.future is not None}
+        if len(batch) < _COMPANY or len(loops) != 1:
+            return self._run_steps(batch, guarded=guarded)
+        errand = _Errand(partial(self._run_steps, batch, guarded=guarded))
+        with contextlib.suppress(RuntimeError):  # a closed loop runs nothing
+            loops.pop().call_soon_threadsafe(errand.run)
+        return errand.result(_LOOP_SECONDS)
 
     def _run_steps(self, batch: list[_Job], *, guarded: bool) -> bool:
         """Begin, and run every step: with savepoints (`guarded`), or without and only up to the first that raises.

@@ -88,7 +88,8 @@ def connector_facts(home: Path, boundary: Boundary) -> Sequence[ConnectorFacts]:
     for name, manifest in sorted(manifests(home).items()):
         if name not in boundary.pins:
             continue
-        wide = [each.name for each in manifest.tools.values() if each.consequential and each.reach is None]
+        shown = [each for each in manifest.tools.values() if each.classified]
+        wide = [each.name for each in shown if each.consequential and each.reach is None]
         found.append(
             ConnectorFacts(
                 name=name,

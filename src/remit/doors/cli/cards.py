@@ -49,7 +49,9 @@ def second_screen(answer: dict[str, Any]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
     """The same for yes and no: rejecting takes no more steps than approving."""
-    parser.add_argument("action", nargs="?", metavar="ACTION", help="which one (default: the only one that waits)")
+    parser.add_argument(
+        "action", nargs="?", metavar="ACTION", help="which one (default: the only one that waits; needed with --yes)"
+    )
     parser.add_argument("--more", action="store_true", help="show everything behind the card, too")
     parser.add_argument("--yes", action="store_true", help=f"{verb} without being asked once more")
     signing.add_arguments(parser)

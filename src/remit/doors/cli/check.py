@@ -20,7 +20,7 @@ from remit.doors.cli.tables import count
 from remit.gates.boundary.load import load
 from remit.model.errors import RemitError
 from remit.model.manifest import Manifest, load_manifest
-from remit.model.people import Role
+from remit.model.people import Role, load_roster
 from remit.model.words import CredentialClass
 
 LONGEST_SOCKET_PATH = 107
@@ -117,7 +117,11 @@ def _modes(home: Path) -> Iterator[Finding]:
 
 def _people(home: Path) -> Iterator[Finding]:
     roster = accepted_roster(home)
-    at = now()
+    data = file_bytes(home / "people.toml")
+    problem, at = why_not(home, roster, data), now()
+    if not problem and load_roster(data).digest != roster.digest:
+        says = "a signed roster waits to be loaded; what is said of people here is of the one in force"
+        yield Finding("note", says, "`remit boundary reload`, or start the gateway")
     for role in (Role.LEADER, Role.APPROVER, Role.ON_CALL):
         people = roster.having(role, now=at)
         if people:
@@ -130,8 +134,8 @@ def _people(home: Path) -> Iterator[Finding]:
     for person in roster.people:
         if not person.current(at):
             yield Finding("warning", f"the keys of `{person.id}` no longer count", "renew the roster, or take them off")
-    if why := why_not(home, roster, file_bytes(home / "people.toml")):
-        yield Finding("wrong", f"people.toml would not be loaded: {why}", "`remit people sign`, by a leader")
+    if problem:
+        yield Finding("wrong", f"people.toml would not be loaded: {problem}", "`remit people sign`, by a leader")
 
 
 def _boundary(home: Path) -> Iterator[Finding]:
@@ -201,11 +205,13 @@ def _standing_secret(home: Path, manifest: Manifest) -> Iterator[Finding]:
     name, reference = manifest.name, manifest.credential.secret
     boundary = load(file_bytes(home / "boundary.toml"))
     changing = [tool.name for tool in manifest.tools.values() if tool.classified and tool.consequential]
+    how = "with a standing secret" if reference else "with the rights of its own process"
     if changing and name not in {each.connector for each in boundary.static}:
-        says = f"`{name}` changes things with a standing secret, and the boundary has no exception for it: refused"
+        says = f"`{name}` changes things {how}, and the boundary has no exception for it: refused"
         yield Finding("warning", says, "have the leader sign a `[[static]]` entry with a rotation date, or read only")
     else:
-        yield Finding("note", f"`{name}` acts with a standing secret ({reference.partition(':')[0]})")
+        source = f" ({reference.partition(':')[0]})" if reference else ", without a secret"
+        yield Finding("note", f"`{name}` acts {how}{source}")
     kind, _, rest = reference.partition(":")
     if kind == "env" and rest not in os.environ:
         yield Finding("note", f"`{name}` wants `{rest}` in the gateway's environment; it is not in this one's")

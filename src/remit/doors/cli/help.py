@@ -30,6 +30,8 @@ and if anything looks wrong
   $ remit stop
   STOPPED (cut): everything    stop stp_7q2…
   severed or listed within 3.1 ms
+
+a file named STOP in the home stops everything, too; to go on, remove the file, then `remit resume --reason WHY`
 """
 CONNECT = """\
 usage: remit connect [--home DIR | --socket PATH]

@@ -60,6 +60,7 @@ def _person(person: Person) -> dict[str, Any]:
         "roles": sorted(person.roles),
         "keys": [key.fingerprint for key in person.keys],
         "not_after": iso(person.not_after),
+        "user": person.user,
     }
 
 
@@ -79,6 +80,8 @@ def changes(old: Roster, new: Roster) -> list[str]:
                 found.append(f"`{name}` had {_roles(was)} and gets {_roles(becomes)}")
             if set(was.keys) != set(becomes.keys):
                 found.append(f"`{name}` gets other keys: {several([each.fingerprint for each in becomes.keys])}")
+            if was.user != becomes.user:
+                found.append(f"`{name}` is local user {f'`{becomes.user}`' if becomes.user else 'of no name'} here")
             if was.not_after != becomes.not_after:
                 found.append(f"the keys of `{name}` count until {iso(becomes.not_after) or 'further notice'}")
     return found

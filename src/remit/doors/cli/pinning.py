@@ -22,7 +22,7 @@ from remit.flow.reloading import BOUNDARY
 from remit.gates.boundary.load import load
 from remit.model.definitions import read_definition
 from remit.model.drafts import draft_tools
-from remit.model.errors import Misuse, RemitError
+from remit.model.errors import Misuse, NotVerified, RemitError
 from remit.model.manifest import Manifest, load_manifest
 from remit.model.words import Definition
 
@@ -40,9 +40,12 @@ _CREDENTIALS = {
 def offered(home: Path, name: str) -> tuple[list[Definition], str]:
     """The definitions that a connector offers now; or none, and why they cannot be had."""
     path = home / "connectors" / f"{name}.toml"
-    load_manifest(file_bytes(path), name)
+    manifest = load_manifest(file_bytes(path), name)
     try:
         answer = call(home, "connectors")
+    except NotVerified as error:
+        # The boundary was edited and is not signed yet, as happens between two pins. A drafted file lacks nothing.
+        return [], "" if manifest.tools else f"{error}; sign the boundary, then pin it again"
     except (RemitError, Answered) as error:
         return [], str(error)
     found = next((each for each in answer["connectors"] if each["connector"] == name), None)

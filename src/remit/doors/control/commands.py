@@ -94,7 +94,7 @@ class Commands:
         try:
             name, note = self._scope_name(given.scope.kind, given.scope.name)
         except Exception:
-            # INVARIANT: nothing that only words the answer (a store that cannot be read, say) keeps a stop from stopping.
+            # INVARIANT: what only words the answer (a store that cannot be read, say) keeps no stop from stopping.
             log.exception("what the stop names could not be looked up; everything is stopped")
             return replace(given, scope=Scope()), "what it names could not be looked up, so everything is stopped"
         return replace(given, scope=Scope(given.scope.kind, name)), note

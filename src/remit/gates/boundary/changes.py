@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from remit.gates.boundary.words import Agent, Boundary, LabelLimit, Never, Quota, Rule
+from remit.gates.boundary.matching import covers
+from remit.gates.boundary.words import ALL, Agent, Boundary, LabelLimit, Never, Quota, Rule
 from remit.model.words import CONFIDENTIALITY_RANK, INTEGRITY_RANK, Decision
 
 _Named = TypeVar("_Named", Rule, Quota, Never)
@@ -55,7 +56,16 @@ def _fewer_autos(old: Sequence[Rule], new: Sequence[Rule]) -> bool:
     and ask of them count, so that a rule which goes may have held back one that stays."""
     kept = {rule.id for rule in new}
     gone = [rule for rule in old if rule.id not in kept]
-    return _subset(new, old) and all(_holds_back(each, by) for by in gone for each in new)
+    return _subset(new, old) and all(_holds_back(each, by) for by in gone for each in new if _meet(each, by))
+
+
+def _meet(one: Rule, other: Rule) -> bool:
+    """Whether some action may match both, by agent and category alone."""
+    agents = ALL in (*one.agents, *other.agents) or not set(one.agents).isdisjoint(other.agents)
+    pairs = ((mine, theirs) for mine in one.categories for theirs in other.categories)
+    return agents and any(
+        covers((mine,), theirs.rstrip(ALL)) or covers((theirs,), mine.rstrip(ALL)) for mine, theirs in pairs
+    )
 
 
 def _holds_back(stays: Rule, goes: Rule) -> bool:

@@ -293,21 +293,34 @@ def _not_granted(boundary: Boundary) -> list[Line]:
 
 def _limit(quota: Quota, boundary: Boundary) -> Line:
     kinds = [each for each in boundary.categories if covers(quota.categories, each.name)]
+    whom = "all agents" if ALL in quota.agents else english.one_of(quota.agents, "and")
+    together = "each agent by itself" if quota.per_agent else f"{whom} together"
+    alone = quota.then is Decision.APPROVE
+    after = "a person must say yes" if alone else "it is refused"
+    does = english.one_of([each.does for each in kinds])
+    text = f"In any {english.span(quota.window)}, at most {_most(quota)} ({together}): {does}"
+    details = [f"beyond that {after}"]
+    if 0 in (quota.max_actions, quota.max_distinct_targets):
+        where = "" if quota.max_actions == 0 else " on any target"
+        text, details = f"{'Never alone' if alone else 'Not at all'}{where} ({whom}): {does}", [after]
+        if quota.max_actions:
+            times = english.counted(quota.max_actions, "time")
+            details.append(f"without a target, in any {english.span(quota.window)}, at most {times} ({together})")
+    return Line(
+        text=text,
+        details=(*details, *_remark(quota.comment)),
+        categories=tuple(each.name for each in kinds),
+        clause=quota.id,
+    )
+
+
+def _most(quota: Quota) -> str:
     most = []
     if quota.max_distinct_targets is not None:
         most.append(english.counted(quota.max_distinct_targets, "different target"))
     if quota.max_actions is not None:
-        most.append(f"{english.counted(quota.max_actions, 'time')} in all" if quota.max_actions else "not once")
-    whom = "all agents" if ALL in quota.agents else english.one_of(quota.agents, "and")
-    together = "each agent by itself" if quota.per_agent else f"{whom} together"
-    after = "a person must say yes" if quota.then is Decision.APPROVE else "it is refused"
-    does = english.one_of([each.does for each in kinds])
-    return Line(
-        text=f"In any {english.span(quota.window)}, at most {english.one_of(most, 'and')} ({together}): {does}",
-        details=(f"beyond that {after}", *_remark(quota.comment)),
-        categories=tuple(each.name for each in kinds),
-        clause=quota.id,
-    )
+        most.append(f"{english.counted(quota.max_actions, 'time')} in all")
+    return english.one_of(most, "and")
 
 
 def _closing(boundary: Boundary, connectors: Sequence[ConnectorFacts]) -> list[Line]:
