@@ -16,7 +16,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench conformance boundary-compare lock clean
+.PHONY: help setup demo test test-slow check bench conformance boundary-compare lock clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ demo: $(VENV)/.runtime-ready  ## the whole road on recorded attack events (ARGS=
 
 test: $(VENV)/.dev-ready  ## all tests (ARGS="tests/gates -k quota", WORKERS=2)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
+
+test-slow: $(VENV)/.dev-ready  ## the tests that take a minute or more each
+	@$(VENV)/bin/python -m pytest -n 2 -m slow $(ARGS)
 
 check: $(VENV)/.dev-ready  ## style, types and import contracts
 	@$(VENV)/bin/ruff check

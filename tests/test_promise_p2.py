@@ -117,7 +117,7 @@ def test_the_database_itself_refuses_to_change_or_remove_a_record(tmp_path: Path
     open_store(path).close()
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        connection.execute(statements.APPEND, (0, "test", 1, "", "", "", b"{}", b"x" * 32))
+        connection.execute(statements.append(1), (0, "test", 1, "", "", "", b"{}", b"x" * 32))
         for attempt in ("UPDATE records SET data = x'00'", "DELETE FROM records"):
             with pytest.raises(sqlite3.Error):
                 connection.execute(attempt)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from remit.adapters.connectors.running import RunningConnectors
-from remit.doors.control.deciding import text_of
+from remit.doors.control.deciding import LONGEST_READ, text_of
 from remit.flow.ports import AnswerLost, NotSent
 from remit.model.manifest import load_manifest
 from remit.model.words import State
@@ -61,6 +61,11 @@ async def test_a_result_too_deep_to_read_leaves_the_action_unknown_and_nobody_wa
 @pytest.mark.parametrize("raw", [NESTED, NOT_TEXT], ids=["nested", "not text"])
 def test_evidence_that_cannot_be_read_is_shown_as_it_is_and_hides_no_card(raw: bytes) -> None:
     assert text_of(raw) == raw.decode("utf-8", "replace")
+
+
+def test_of_a_long_result_a_card_reads_only_the_beginning() -> None:
+    text = '{"content": [{"type": "text", "text": "' + "x" * LONGEST_READ + '"}]}'
+    assert text_of(text.encode()) == text[:LONGEST_READ]
 
 
 async def restarted(folder: Path, kind: str) -> tuple[str, str]:

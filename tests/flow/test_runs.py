@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from remit.flow.runs import Order, fields_of, token_hash
+from remit.flow.runs import Order, fields_of
+from remit.flow.tokens import token_hash
 from remit.model.errors import Misuse, Refusal
 from remit.model.words import State
 from tests.flow.world import World
@@ -182,3 +183,14 @@ async def test_a_run_opened_while_everything_is_stopped_looks_nothing_up(world: 
 def test_the_fields_of_anything_that_is_not_a_result_are_none() -> None:
     for raw in (b"", b"null", b'"x"', b'{"content":5}', b'{"content":[5]}', b'{"content":[{"type":"text"}]}', b"\xff"):
         assert fields_of(raw) == {}
+
+
+@pytest.mark.promise("P9")
+async def test_a_call_that_holds_the_runs_own_token_is_refused_and_keeps_none_of_it(world: World) -> None:
+    opened, token = await world.runs.open(Order(agent="triage", case="alert-1"), "ann")
+    answer = await world.agents.call(opened, "edr__host_status", {"host": f"x{token}y"}, hold=5)
+    assert answer.state is State.BLOCKED
+    assert [clause.id for clause in answer.clauses] == ["validation.secret"]
+    payload = world.store.reads.payload(f"{answer.action}.proposal")
+    assert payload is not None
+    assert token.encode() not in payload.data

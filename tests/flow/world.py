@@ -102,7 +102,7 @@ class CountingIds:
 
     def token(self) -> str:
         self._count += 1
-        return f"token{self._count}"
+        return f"token{self._count}".ljust(43, "-")
 
 
 class KeptLatch:

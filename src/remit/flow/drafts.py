@@ -11,12 +11,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from remit.flow import tokens
 from remit.flow.force import Force, Tool
 from remit.flow.ports import Ids
 from remit.gates import intake, validation
 from remit.gates.boundary.words import Request
 from remit.gates.stop import Subject
 from remit.model.canonical import encode
+from remit.model.display import SECRET
 from remit.model.errors import Refusal
 from remit.model.words import (
     Action,
@@ -36,6 +38,10 @@ from remit.model.words import (
 )
 
 _payloads = msgspec.json.Encoder()
+
+
+_LEAK = Clause("validation.secret", Decision.FORBID, "the call holds the run's own token")
+_LEAK_HINT = "leave the token out: it opens everything that this run may do"
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -146,13 +152,15 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
     """The draft of a call. A call that cannot be taken in becomes a draft that is forbidden, saying why."""
-    taken, problems, hint = _take_in(call, force)
+    call, leak = _without_token(call)
+    asked = encode(call.arguments).decode()
+    taken, problems, hint = (_malformed(call), leak, _LEAK_HINT) if leak else _take_in(call, force)
     action_id = ids.new("act")
     salt = ids.salt().hex()
     proposal = Proposal(
         arguments=taken.encoded,
         targets=tuple(target.id for target in taken.targets),
-        asked=encode(call.arguments).decode(),
+        asked=asked,
         salt=salt,
         rationale=taken.rationale,
         secrets=call.tool.manifest.secrets,
@@ -211,6 +219,15 @@ def _take_in(call: Call, force: Force) -> tuple[intake.Taken, tuple[Clause, ...]
         problems = refusal.clauses or (Clause("validation.arguments", Decision.FORBID, refusal.message),)
         return _malformed(call), problems, refusal.hint
     return taken, (), ""
+
+
+def _without_token(call: Call) -> tuple[Call, tuple[Clause, ...]]:
+    """The call as it may be kept, and the clause that refuses it where it held the run's own token."""
+    asked = encode(call.arguments).decode()
+    token = tokens.leaked(asked, call.run.token_hash)
+    if not token:
+        return call, ()
+    return replace(call, arguments=msgspec.json.decode(asked.replace(token, SECRET))), (_LEAK,)
 
 
 def _malformed(call: Call) -> intake.Taken:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from remit.flow import tokens
 from remit.flow.force import Forces, Tool
 from remit.flow.lifecycle import Stale
 from remit.flow.own import Read, own_call
@@ -40,7 +41,6 @@ from remit.model.words import (
 
 LOOKUP_LIMIT = 50
 LONGEST_RUN = 24 * 60 * MINUTE
-TOKEN_PREFIX = "remit_"  # noqa: S105 - a prefix, so that scanners recognise a leaked token
 
 
 class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ class Runs:
         at = self._clock.now()
         self._check(order)
         targets = await self._closed_targets(order, at)
-        token = TOKEN_PREFIX + self._ids.token()
+        token = tokens.PREFIX + self._ids.token()
         run = Run(
             id=self._ids.new("run"),
             agent=order.agent,
@@ -90,7 +90,7 @@ class Runs:
             opened_at=at,
             expires_at=at + order.seconds * 1_000_000,
             mandate=Mandate(targets, self._categories(order)),
-            token_hash=token_hash(token),
+            token_hash=tokens.token_hash(token),
             label=Label(Integrity.OPERATOR if order.clean else Integrity.THIRD_PARTY, Confidentiality.PUBLIC, ""),
             max_calls=order.max_calls,
             declared=order.declared,
@@ -149,7 +149,7 @@ class Runs:
 
     def authenticate(self, token: str) -> Run:
         """The open run of a bearer token. Raises `Refusal` (`unauthorized`), not saying which part is wrong."""
-        run = self._by_token.get(token_hash(token)) if token.startswith(TOKEN_PREFIX) else None
+        run = self._by_token.get(tokens.token_hash(token)) if token.startswith(tokens.PREFIX) else None
         if run is None or self._clock.now() >= run.expires_at:
             raise Refusal(
                 "the run token is missing, unknown, expired or revoked",
@@ -247,8 +247,3 @@ def fields_of(raw: bytes) -> dict[str, Json]:
     except (BadJson, AttributeError, KeyError, TypeError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
-
-
-def token_hash(token: str) -> str:
-    """What is kept of a token: SHA-256 in hex. Tokens have 256 random bits, so no salt or stretching is needed."""
-    return hashlib.sha256(token.encode()).hexdigest()

@@ -253,6 +253,13 @@ def test_a_new_person_is_shown_as_a_change_and_counts_once_a_leader_signed(line:
     assert "RESUMED by nora@example.com" in line.out
 
 
+def test_a_change_of_who_somebody_is_on_this_machine_is_shown_before_it_is_signed(line: Line) -> None:
+    path = line.home / "people.toml"
+    text = path.read_text().replace("version = 1", "version = 2")
+    path.write_text(text.replace('id = "leader"', 'id = "leader"\nuser = "lena"'))
+    assert line.json("people", "show")["file"]["changes"] == ["`leader` is local user `lena` here"]
+
+
 def test_the_roster_in_force_is_not_signed_again(line: Line) -> None:
     assert line("people", "sign", "--yes") == 2
     assert "in force already" in line.err

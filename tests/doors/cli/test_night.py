@@ -157,7 +157,9 @@ async def test_a_secret_argument_goes_upstream_and_is_shown_to_nobody(make: Make
     async with Gateway.on(make("edr", files={"idp": SECRET_REASON})) as gateway:
         agent = await gateway.open(ACCOUNT)
         waiting = await gateway.waiting(agent, "idp__disable_account", account=ACCOUNT, reason="hunter2")
-        shown = [await remit(gateway.practice, "approvals", waiting.action, "--more", *more) for more in ((), ("--json",))]
+        shown = [
+            await remit(gateway.practice, "approvals", waiting.action, "--more", *more) for more in ((), ("--json",))
+        ]
         shown.append(await remit(gateway.practice, "approve", waiting.action, "--yes", "--more"))
         assert (await waiting.call).done
         shown += [await remit(gateway.practice, "explain", waiting.action, *more) for more in ((), ("--json",))]

@@ -23,6 +23,12 @@ from remit.model.statements import ApprovalStatement
 from remit.model.words import Action, Approval, Ask, Evidence, Json, Proposal, State, Target
 
 LOOK_EVERY = 0.02
+LONGEST_READ = 256 * 1024  # bytes of a result that are read as JSON for a card, which shows but a little of it
+LONGEST_TEXT = 16 * 1024  # characters
+
+
+Seen = dict[str, tuple[Evidence, str] | None]
+"""Evidence by id with its text, as far as it was read; None for an id that there is not."""
 
 
 class Behind(Struct, frozen=True, kw_only=True):
@@ -36,10 +42,11 @@ class Behind(Struct, frozen=True, kw_only=True):
 def waiting(node: NodeSide) -> dict[str, Json]:
     """Everything that waits for a human, oldest first, each with its card and what a statement about it must say."""
     found = node.reruling.in_states(State.WAITING)
+    seen: Seen = {}  # what many proposals cite is read once
     return {
         "home": node.identity.id,
         "now": node.clock.now(),
-        "waiting": [described(node, action) for action in found],
+        "waiting": [described(node, action, seen) for action in found],
     }
 
 
@@ -49,10 +56,10 @@ def card_answer(node: NodeSide, action_id: str) -> dict[str, Json]:
     return {"home": node.identity.id, "now": node.clock.now(), **described(node, action)}
 
 
-def described(node: NodeSide, action: Action) -> dict[str, Json]:
+def described(node: NodeSide, action: Action, seen: Seen | None = None) -> dict[str, Json]:
     """One action with its card as JSON. Whoever signs renders and digests the card themselves."""
     force = node.forces.current
-    behind = _behind(node, action)
+    behind = _behind(node, action, seen)
     shown = _card(node, force, action, behind)
     given = node.store.reads.approvals(action.id)
     ask = action.ruling.ask or Ask()
@@ -157,28 +164,44 @@ def _action(node: NodeSide, action_id: str) -> Action:
     return action
 
 
-def _behind(node: NodeSide, action: Action) -> Behind:
+def _behind(node: NodeSide, action: Action, seen: Seen | None = None) -> Behind:
     try:
         proposal = node.reruling.proposal(action)
     except KeyError:
         raise Misuse(f"what action `{action.id}` proposed is gone, so it cannot be shown or decided on") from None
     run = node.store.reads.run(action.run)
     cited = [each.evidence for each in proposal.rationale.signals] if proposal.rationale else []
-    return Behind(proposal=proposal, evidence=_evidence(node, cited), opener=run.opened_by if run else "")
+    return Behind(
+        proposal=proposal,
+        evidence=_evidence(node, cited, {} if seen is None else seen),
+        opener=run.opened_by if run else "",
+    )
 
 
-def _evidence(node: NodeSide, ids: Iterable[str]) -> dict[str, tuple[Evidence, str]]:
+def _evidence(node: NodeSide, ids: Iterable[str], seen: Seen) -> dict[str, tuple[Evidence, str]]:
     found = {}
     for evidence_id in dict.fromkeys(filter(None, ids)):
-        evidence = node.store.reads.evidence(evidence_id)
-        if evidence is not None:
-            payload = node.store.reads.payload(evidence.payload)
-            found[evidence_id] = (evidence, text_of(payload.data) if payload else "")
+        if evidence_id not in seen:
+            seen[evidence_id] = _read(node, evidence_id)
+        known = seen[evidence_id]
+        if known is not None:
+            found[evidence_id] = known
     return found
 
 
+def _read(node: NodeSide, evidence_id: str) -> tuple[Evidence, str] | None:
+    evidence = node.store.reads.evidence(evidence_id)
+    if evidence is None:
+        return None
+    payload = node.store.reads.payload(evidence.payload)
+    return evidence, text_of(payload.data)[:LONGEST_TEXT] if payload else ""
+
+
 def text_of(raw: bytes) -> str:
-    """The text of a tool result's bytes as a person may read it: its text blocks, else its structured content."""
+    """The text of a tool result's bytes as a person may read it: its text blocks, else its structured content. Of a
+    long one only the beginning, as it is."""
+    if len(raw) > LONGEST_READ:
+        return raw[:LONGEST_READ].decode("utf-8", "replace")
     try:
         result = msgspec.json.decode(raw)
         blocks = [block["text"] for block in result.get("content", ()) if block.get("type") == "text"]
