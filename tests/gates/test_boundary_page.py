@@ -110,7 +110,7 @@ def test_the_page_says_until_when_who_signs_who_holds_secrets_and_marks_the_auth
         "Valid from 22 November 2026, 01:00 (Europe/Berlin) until 20 February 2027, 01:00 (Europe/Berlin)",
         "Signed by 1 leader",
         'the author remarks: "ordinary workstation that the case names"',
-        "refused 3 times within 15 minutes is held",
+        "refused 2 times within 15 minutes is held",
         "with a standing secret: siem",
         "sent to edr may still happen after a stop",
         "edr has tools that can touch any number of things: isolate_group",

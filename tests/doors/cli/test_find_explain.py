@@ -21,7 +21,7 @@ DAY = 24 * 60 * MINUTE
 def past(monkeypatch: pytest.MonkeyPatch) -> Past:
     """A home's past; it is 10:00 on the same day in Berlin, where the boundary lives."""
     made = Past()
-    monkeypatch.setattr("remit.node.open_reads", lambda home: made.store.reads)
+    monkeypatch.setattr("remit.offline.open_reads", lambda home: made.store.reads)
     monkeypatch.setattr(find, "_now", lambda: START + 7 * 60 * MINUTE)
     return made
 

@@ -203,7 +203,7 @@ def test_explain_says_which_clause_decides_and_what_would_change_it(line: Line) 
 @pytest.mark.promise("P3")
 def test_a_boundary_changed_after_it_was_signed_does_not_verify_until_a_leader_signs_it_again(line: Line) -> None:
     path = line.home / "boundary.toml"
-    path.write_text(path.read_text().replace("hold_after = 3", "hold_after = 2"))
+    path.write_text(path.read_text().replace("hold_after = 2", "hold_after = 3"))
     assert line("boundary", "verify") == 1
     assert "NOT GOOD" in line.out
     assert line("boundary", "sign", "--yes", "--person", "approver") == 2

@@ -228,7 +228,7 @@ async def test_a_reload_reports_what_is_in_force_and_a_changed_boundary_is_not_l
     report = await desk.signed("reload")
     assert (report["version"], report["signers"]) == (1, ("leader",))
     path = desk.practice.home / "boundary.toml"
-    path.write_text(path.read_text().replace("hold_after = 3", "hold_after = 9"))
+    path.write_text(path.read_text().replace("hold_after = 2", "hold_after = 9"))
     with pytest.raises(NotVerified):
         await desk.signed("reload")
     assert (await desk.ask("boundary"))["digest"] == report["digest"]
