@@ -59,7 +59,9 @@ async def test_an_agent_that_obeys_an_injection_is_blocked_recorded_alerted_and_
             assert answer.error
             assert answer.clauses
             assert answer.structured["hint"]
-        assert len([each for each in practice.records("alert") if each["code"] == "forbidden"]) == 3
+        # The second refusal is one too many: the third attempt meets the hold, not the boundary.
+        assert answer.state == "stopped"
+        assert len([each for each in practice.records("alert") if each["code"] == "forbidden"]) == 2
         (hold,) = [each for each in practice.records("hold") if not each.get("lifted")]
         await it_is_held(gateway, agent, practice, hold["stop"])
         gateway.process.kill()

@@ -65,7 +65,7 @@ def reached(practice: Practice, tool: str) -> list[dict[str, object]]:
 
 @pytest.mark.promise("P8")
 async def test_arguments_that_two_decoders_read_differently_never_reach_a_connector(make: Make) -> None:
-    practice = make("edr", boundary={"hold_after = 3": "hold_after = 100"})
+    practice = make("edr", boundary={"hold_after = 2": "hold_after = 100"})
     async with Gateway.on(practice) as gateway:
         agent = await gateway.open("WS-014")
         for what, arguments in TRICKS.items():

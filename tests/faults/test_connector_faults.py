@@ -30,7 +30,7 @@ def isolations(practice: Practice) -> int:
 @pytest.mark.promise("P1")
 @pytest.mark.promise("P7")
 async def test_an_answer_that_does_not_come_is_unknown_holds_its_target_and_is_settled_by_asking(make: Make) -> None:
-    practice = make("edr", files=SOON, boundary={"hold_after = 3": "hold_after = 30"})
+    practice = make("edr", files=SOON, boundary={"hold_after = 2": "hold_after = 30"})
     async with Gateway.on(practice) as gateway:
         agent = await gateway.open("WS-014", "WS-022", max_calls=200)
         for what, (fault, state, landed) in WRONG.items():
