@@ -27,7 +27,7 @@ demo: $(VENV)/.runtime-ready  ## the whole road on recorded attack events (ARGS=
 	@$(VENV)/bin/remit demo $(ARGS)
 
 test: $(VENV)/.dev-ready  ## all tests (ARGS="tests/gates -k quota", WORKERS=2)
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.dev-ready  ## the tests that take a minute or more each
 	@$(VENV)/bin/python -m pytest -n 2 -m slow $(ARGS)

@@ -188,3 +188,9 @@ def _every_never_and_limit_is_shown(case: Case, text: str) -> None:
         assert f"[{each.id}]" in text if isinstance(each, Never) else True
     for quota in boundary.quotas:
         assert f"[{quota.id}]" in text
+
+
+@pytest.mark.parametrize("name", ["shipped", "demo"])
+def test_nothing_that_is_not_allowed_is_said_twice(name: str) -> None:
+    said = [line.text for line in page(load(rendered(name)), TARGETS).forbidden]
+    assert len(said) == len(set(said))

@@ -279,7 +279,11 @@ def _conditions(rule: Rule, boundary: Boundary) -> list[str]:
 def _not_granted(boundary: Boundary) -> list[Line]:
     lines = []
     for agent in boundary.agents:
-        missing = [category for category in boundary.categories if category.name not in agent.categories]
+        missing = [
+            category
+            for category in boundary.categories
+            if category.name not in agent.categories and not _forbidden_whole(boundary, agent, category)
+        ]
         if missing:
             lines.append(
                 Line(
@@ -289,6 +293,18 @@ def _not_granted(boundary: Boundary) -> list[Line]:
                 )
             )
     return lines
+
+
+def _forbidden_whole(boundary: Boundary, agent: Agent, category: Category) -> bool:
+    """Whether a rule's own line says already that the agent may not, whatever the target and the hour."""
+    return any(
+        rule.then is Decision.FORBID
+        and rule.targets is None
+        and not (rule.hours or rule.connectors or rule.tools)
+        and (ALL in rule.agents or agent.name in rule.agents)
+        and matches_category(rule, category.name, category.effect)
+        for rule in boundary.rules
+    )
 
 
 def _limit(quota: Quota, boundary: Boundary) -> Line:
