@@ -15,18 +15,16 @@ from remit.gates.validation import (
     Uncompilable,
     check_arguments,
     check_definition,
-    check_precondition,
-    check_quota,
     check_result_value,
-    check_ruling,
     check_statement,
     check_targets,
     compile_schema,
+    unmet,
 )
 from remit.model.canonical import encode
 from remit.model.errors import Refusal
 from remit.model.manifest import Support
-from remit.model.words import Ask, Clause, Decision, Json, Ruling
+from remit.model.words import Decision, Json
 
 HOST: dict[str, Json] = {
     "type": "object",
@@ -155,11 +153,15 @@ def test_a_field_of_a_result_holds_only_if_it_is_there_with_that_value(
 
 def test_a_precondition_that_does_not_hold_is_refused_in_the_operators_words() -> None:
     online = Support(tool="host_status", arguments={}, field="online", equals=True, otherwise="host is offline")
-    check_precondition(online, encode(structured({"online": True})))
-    offline = refused("precondition", check_precondition, online, encode(structured({"online": False})))
-    assert "host is offline" in offline.message
+    assert unmet(online, encode(structured({"online": True}))) is None
+    offline = unmet(online, encode(structured({"online": False})))
+    assert offline is not None
+    assert (offline.id, offline.then) == ("validation.precondition", Decision.FORBID)
+    assert "host is offline" in offline.says
     for raw in (encode(structured({})), b"", b"[]", b'{"structuredContent":{"online":false,"online":true}}'):
-        assert "does not say" in refused("precondition", check_precondition, online, raw).message
+        silent = unmet(online, raw)
+        assert silent is not None
+        assert "does not say" in silent.says
 
 
 @pytest.mark.promise("P4")
@@ -167,29 +169,3 @@ def test_an_approval_of_another_action_or_past_its_time_is_refused() -> None:
     check_statement("a", "a", 10, 9)
     refused("statement", check_statement, "a", "b", 10, 9)
     refused("statement", check_statement, "a", "a", 10, 10)
-
-
-def ruling(decision: Decision, quorum: int = 1) -> Ruling:
-    ask = Ask(quorum=quorum) if decision is Decision.APPROVE else None
-    return Ruling(decision=decision, clauses=(Clause("R-1", decision, "says"),), ask=ask)
-
-
-AUTO, APPROVE, FORBID = (ruling(decision) for decision in Decision)
-
-
-@pytest.mark.parametrize(("decided", "again"), [(AUTO, AUTO), (APPROVE, APPROVE), (APPROVE, AUTO)])
-def test_a_ruling_that_is_no_worse_passes(decided: Ruling, again: Ruling) -> None:
-    check_ruling(decided, again)
-
-
-@pytest.mark.parametrize(
-    ("decided", "again"),
-    [(AUTO, APPROVE), (AUTO, FORBID), (APPROVE, FORBID), (APPROVE, ruling(Decision.APPROVE, 2))],
-)
-def test_a_worse_ruling_or_a_larger_quorum_is_refused(decided: Ruling, again: Ruling) -> None:
-    assert "`R-1`" in refused("boundary", check_ruling, decided, again).message
-
-
-def test_a_full_quota_is_refused() -> None:
-    check_quota("Q-1", 5, 5)
-    refused("quota", check_quota, "Q-1", 6, 5)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from remit.flow.ports import Connectors
@@ -21,8 +20,6 @@ from remit.gates.stop import Latch, Subject
 from remit.model.words import Action, StopMode, StopOrder
 
 log = logging.getLogger("remit.flow")
-
-MOST_AT_ONCE = 32  # connectors that are severed side by side
 
 
 class Stopped(Exception):
@@ -140,23 +137,6 @@ class InFlight:
         except Exception:
             log.exception("connector %s could not be severed; what it was doing may still land", connector)
             return False, ()
-
-    def _sever_all(
-        self, by_connector: Mapping[str, list[Execution]]
-    ) -> Iterable[tuple[list[Execution], tuple[bool, tuple[str, ...]]]]:
-        """Sever at all connectors side by side, so that many take hardly longer than the slowest of them."""
-
-        def sever(connector: str) -> tuple[bool, tuple[str, ...]]:
-            return self._connectors.sever(connector, [each.action.id for each in by_connector[connector]])
-
-        if len(by_connector) < 2:
-            return [(executions, sever(connector)) for connector, executions in by_connector.items()]
-        with ThreadPoolExecutor(min(len(by_connector), MOST_AT_ONCE), "remit-sever") as pool:
-            try:
-                answers = [pool.submit(sever, connector) for connector in by_connector]
-            except RuntimeError:  # no more threads are to be had: one after the other then, some perhaps twice
-                return [(executions, sever(connector)) for connector, executions in by_connector.items()]
-            return list(zip(by_connector.values(), [answer.result() for answer in answers], strict=True))
 
     def cancel(self, cut: Cut) -> None:
         """End the waiting of what was cut; on the loop. The outcome is then written by whoever cut it."""

@@ -15,7 +15,7 @@ from remit.model.canonical import BadJson, decode_strict
 from remit.model.display import safe_line, shown
 from remit.model.errors import Misuse, Refusal
 from remit.model.manifest import Support, equal_json
-from remit.model.words import STRICTNESS, Clause, Decision, Instant, Json, Ruling
+from remit.model.words import Clause, Decision, Instant, Json
 
 _DIALECTS: Final = frozenset(
     {
@@ -156,13 +156,6 @@ def unmet(precondition: Support, raw: bytes) -> Clause | None:
     return Clause("validation.precondition", Decision.FORBID, f"expected {asked}: {otherwise}")
 
 
-def check_precondition(precondition: Support, raw: bytes) -> None:
-    """Refuses as `unmet` says."""
-    clause = unmet(precondition, raw)
-    if clause is not None:
-        raise Refusal(clause.says, hint="look at the connector, and propose it again once it holds", clauses=[clause])
-
-
 def check_statement(signed_digest: str, digest: str, expires: Instant, now: Instant) -> None:
     """Refuses (`validation.statement`) an approval that is over, or that is about another action.
 
@@ -173,31 +166,3 @@ def check_statement(signed_digest: str, digest: str, expires: Instant, now: Inst
         _refuse("statement", says, "propose the action anew")
     if now >= expires:
         _refuse("statement", "the approval has expired", "propose the action anew")
-
-
-def check_ruling(decided: Ruling, again: Ruling) -> None:
-    """Refuses (`validation.boundary`) when the boundary now in force rules worse than what was decided under it.
-
-    A ruling again to `approve` is fine where humans were asked already and no more of them are needed.
-    """
-    worse = STRICTNESS[again.decision] > STRICTNESS[decided.decision]
-    more = again.decision is Decision.APPROVE and _quorum(again) > _quorum(decided)
-    if worse or more:
-        clauses = ", ".join(f"`{safe_line(clause.id, 60)}`" for clause in again.clauses[:3])
-        found = f"{_quorum(again)} approvals" if more and not worse else again.decision
-        says = f"the boundary in force asks for {found} ({clauses}), where this was decided as {decided.decision}"
-        hint = (
-            "it is forbidden now" if again.decision is Decision.FORBID else "propose it anew, so that it can be asked"
-        )
-        _refuse("boundary", says, hint)
-
-
-def _quorum(ruling: Ruling) -> int:
-    return ruling.ask.quorum if ruling.ask is not None else 0
-
-
-def check_quota(quota: str, count: int, most: int, what: str = "targets") -> None:
-    """Refuses (`validation.quota`) when with this action `count` would stand in a quota that allows `most`."""
-    if count > most:
-        says = f"the quota `{safe_line(quota)}` allows {most} {what}, and this would make {count}"
-        _refuse("quota", says, "wait until earlier actions leave the window, or ask a human")

@@ -361,6 +361,9 @@ def test_a_blind_latch_is_mended_by_a_signed_command_and_everything_stays_stoppe
     assert "next: remit resume --blind --reason WHY" in line.out
     line("check", "--quiet")
     assert "`remit resume --blind`" in line.out
+    assert line("resume", "--all", "--reason", "x") == 1
+    assert "everything is refused: the latch file cannot be read" in line.err
+    assert "nothing is stopped" not in line.err
     assert line("resume", "--blind", "--all", "--reason", "x") == 2
     assert line("resume", "--blind", "--reason", "the disk was replaced", "--person", "auditor") == 1
     assert line("resume", "--blind", "--reason", "the disk was replaced") == 0

@@ -41,7 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
         was = answer["was"] or "it had not jumped"
         show(arguments, answer, f"the clock counts again, by {answer['by']} ({was})")
         return 0
-    in_force = [order.id for order in latch(home).orders]
+    held = latch(home)
+    if held.blind:
+        hint = "`remit resume --blind --reason WHY` makes a new latch; it begins with everything stopped"
+        raise Refusal(f"everything is refused: {held.blind}", hint=hint)
+    in_force = [order.id for order in held.orders]
     ids = _chosen(arguments, in_force)
     answer = signing.signed(signer, home, "resume", {"stops": ids, "reason": arguments.reason})
     show(arguments, answer, told(answer))
