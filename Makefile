@@ -30,7 +30,7 @@ test: $(VENV)/.dev-ready  ## all tests (ARGS="tests/gates -k quota", WORKERS=2)
 	@$(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.dev-ready  ## the tests that take a minute or more each
-	@$(VENV)/bin/python -m pytest -n 2 -m slow $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 -m slow --hypothesis-profile search $(ARGS)
 
 check: $(VENV)/.dev-ready  ## style, types and import contracts
 	@$(VENV)/bin/ruff check

@@ -1,7 +1,8 @@
 """Everything that is measured, in one run: `make bench`, or `python -m bench`.
 
 `--folder` chooses the disk that is written to, `--seconds` how long each HTTP row is measured, and names of parts
-(`governed`, `ruling`, `store`, `stop`) measure only those. A missed figure is said, and never fails the run.
+(`governed`, `log`, `index`, `ruling`, `store`, `stop`, `verify`) measure only those. A missed figure is said, and
+never fails the run.
 """
 
 from __future__ import annotations
@@ -14,11 +15,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import governed, ruling, stop, store
+from bench import governed, index, log, ruling, stop, store, verify
+
+RECORDS_SEARCHED = 100_000  # `python -m bench.index 1000000` takes minutes
 
 
 def _governed(folder: Path, seconds: float) -> str:
     return governed.report(governed.run(folder, seconds=seconds))
+
+
+def _log(folder: Path, seconds: float) -> str:
+    return log.report(log.run(folder))
+
+
+def _index(folder: Path, seconds: float) -> str:
+    return index.run(folder, RECORDS_SEARCHED)
 
 
 def _ruling(folder: Path, seconds: float) -> str:
@@ -33,11 +44,18 @@ def _stop(folder: Path, seconds: float) -> str:
     return stop.report(asyncio.run(stop.run(folder)))
 
 
+def _verify(folder: Path, seconds: float) -> str:
+    return verify.report(verify.run(folder))
+
+
 PARTS: dict[str, Callable[[Path, float], str]] = {
     "governed": _governed,
+    "log": _log,
+    "index": _index,
     "ruling": _ruling,
     "store": _store,
     "stop": _stop,
+    "verify": _verify,
 }
 
 

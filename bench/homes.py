@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from pathlib import Path
 
-from remit.adapters.home.folder import write
+from remit.adapters.disk import write
 from remit.adapters.home.init import init_home, sign_in_practice
 from remit.flow.runs import Order
 from remit.model.canonical import sha256_hex

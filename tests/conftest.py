@@ -9,7 +9,11 @@ DEFAULT_COMPARISONS = 2_000
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # A property test is bounded by its number of examples. A time limit per example would fail on a busy machine.
-settings.register_profile("remit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `make test` tries the same examples each time, so that a failure speaks of the change and not of the dice; new ones
+# are searched for with `--hypothesis-profile search`, as `make test-slow` does.
+_BOUNDED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("remit", _BOUNDED, derandomize=True)
+settings.register_profile("search", _BOUNDED, derandomize=False, print_blob=True)
 settings.load_profile("remit")
 
 

@@ -10,7 +10,8 @@ import contextlib
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from remit.adapters.clock import SystemClock
 from remit.adapters.connectors.running import RunningConnectors
 from remit.adapters.credentials.minting import Minter
 from remit.adapters.credentials.secrets import resolve
+from remit.adapters.disk import read, write
 from remit.adapters.home.folder import Home, Identity, Lock
 from remit.adapters.home.init import init_home
 from remit.adapters.home.latch_file import FileLatch
@@ -26,17 +28,31 @@ from remit.adapters.home.sources import HomeSources
 from remit.adapters.home.ssh_keygen import sign_with_ssh_keygen
 from remit.adapters.home.watching import MarkerWatch, is_there
 from remit.adapters.ids import RandomIds
+from remit.adapters.index.following import SearchIndex
+from remit.adapters.log.apart import RemoteSigner
+from remit.adapters.log.keeper import Keeper
+from remit.adapters.log.signing import SEED_SIZE, LocalSigner, Signer, begin_epoch, forget_older_logs, next_key
+from remit.adapters.log.witnesses import Witnesses
+from remit.adapters.log.writing import LogWriter
 from remit.adapters.notify.alerts import Announcer, Webhook
+from remit.adapters.payloads.sealing import sealer
+from remit.adapters.store.reads import SqliteReads
 from remit.adapters.store.sqlite import SqliteStore, open_store
 from remit.flow.agent_side import Agents
 from remit.flow.carrying import Carrier
+from remit.flow.concluding import Concluding
+from remit.flow.erasing import Erasing
+from remit.flow.filing import Filing
 from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
 from remit.flow.in_flight import InFlight
 from remit.flow.own_tools import OwnTools
 from remit.flow.points import nothing
+from remit.flow.ports import Transaction
+from remit.flow.reconciling import Reconciling
 from remit.flow.reloading import ROSTER, Reloading
 from remit.flow.reruling import Reruling
+from remit.flow.retention import Retention
 from remit.flow.rulings import Rulings
 from remit.flow.runs import Runs
 from remit.flow.settling import Settling
@@ -45,7 +61,9 @@ from remit.flow.stop_desk import StopDesk, latched_by_file
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
-from remit.model.errors import Fault, RemitError
+from remit.gates.log import checkpoints
+from remit.gates.log.notes import VerifierKey
+from remit.model.errors import Fault, Refusal, RemitError
 from remit.model.people import load_roster
 from remit.model.words import SECOND, Json, Record, Scope, ScopeKind, StopMode, StopOrder
 
@@ -73,7 +91,8 @@ class Node:
         self.identity = identity
         self.settings = settings
         self.ids = RandomIds()
-        self.store: SqliteStore = open_store(home.store, faults=faults)
+        seals = sealer(home.keys, point=faults)
+        self.store: SqliteStore = open_store(home.store, sealer=seals, faults=faults)
         self._point: Faults = faults or nothing
         self.clock = SystemClock(self.store.reads.latest())
         self.names = Pseudonyms(home.key("names.key"))
@@ -97,8 +116,27 @@ class Node:
             sources=HomeSources(home),
             offers=self.pool,
             clock=self.clock,
+            ids=self.ids,
             alerts=self.alerts,
+            names=self.names,
         )
+        self.index = SearchIndex(home.index, home.key("names.key"), self.store.reads)
+        apart = settings.log_signer
+        self._signer: Signer = RemoteSigner(apart) if apart is not None else LocalSigner(home.keys)
+        self._log_reads = SqliteReads(home.store, seals)
+        self.witnesses = Witnesses(settings.witnesses, settings.quorum)
+        keys = partial(_log_keys, home)
+        self.log = Keeper(
+            LogWriter(settings.log_folder, self._log_reads, self._signer, keys, self.witnesses.publish),
+            now=self.clock.now,
+            clock=self.clock.went_back,
+            witnesses=self.witnesses.contradicted,
+            diverged=self._log_diverged,
+            followers=(self.index.follow,),
+        )
+        self.store.on_commit = self.log.wake
+        self._log_trouble = ""
+        self._witnesses_away: dict[str, str] = {}  # by name, who was told to be away
         self._lock = Lock(home)
         self._background: list[asyncio.Task[None]] = []
         self._watch: MarkerWatch | None = None
@@ -138,6 +176,12 @@ class Node:
         for agent in force.boundary.agents:
             self.rulings.latch_hold(agent.name)
         self._watch.start()
+        if isinstance(self._signer, LocalSigner):
+            with contextlib.suppress(RemitError, OSError):  # what is wrong with the keys is the log's trouble
+                forget_older_logs(self.home.log_key, self._signer.verifiers())
+        self.witnesses.start()
+        self.log.start()
+        self.index.start()
         lost = await self.steward.recover()
         if lost:
             log.warning("unknown after the last end: %s; settle them with `remit settle`", ", ".join(lost))
@@ -148,7 +192,13 @@ class Node:
         key = self.home.key("fingerprint.key")
         self.forces = forces
         self.rulings = Rulings(
-            forces=forces, stops=self.stops, in_flight=self.in_flight, clock=self.clock, reads=self.store.reads
+            forces=forces,
+            stops=self.stops,
+            in_flight=self.in_flight,
+            clock=self.clock,
+            reads=self.store.reads,
+            log=self.log,
+            witnesses=self.witnesses,
         )
         self.reruling = Reruling(rulings=self.rulings, clock=self.clock, ids=self.ids, reads=self.store.reads)
         carrier = Carrier(
@@ -160,7 +210,19 @@ class Node:
             ids=self.ids,
             alerts=self.alerts,
             hints=self.hints,
+            witnesses=self.witnesses,
             point=self._point,
+        )
+        self.concluding = Concluding(
+            store=self.store,
+            forces=forces,
+            stops=self.stops,
+            reruling=self.reruling,
+            clock=self.clock,
+            ids=self.ids,
+            names=self.names,
+            hints=self.hints,
+            fingerprint_key=key,
         )
         self.steward = Steward(
             store=self.store,
@@ -168,6 +230,7 @@ class Node:
             stops=self.stops,
             in_flight=self.in_flight,
             carrier=carrier,
+            concluding=self.concluding,
             rulings=self.rulings,
             reruling=self.reruling,
             clock=self.clock,
@@ -183,17 +246,31 @@ class Node:
     def _assemble_sides(self, forces: Forces) -> None:
         shared: dict[str, Any] = {"store": self.store, "forces": forces, "steward": self.steward, "clock": self.clock}
         self.runs = Runs(**shared, ids=self.ids, names=self.names)
-        self.settling = Settling(**shared, reruling=self.reruling, hints=self.hints)
+        self.erasing = Erasing(
+            store=self.store,
+            clock=self.clock,
+            ids=self.ids,
+            names=self.names,
+            index=self.index,
+            leavings=self.pool,
+        )
+        self.retention = Retention(
+            store=self.store, clock=self.clock, erasing=self.erasing, keep=self.settings.retention
+        )
+        self.settling = Settling(**shared, reruling=self.reruling, hints=self.hints, names=self.names)
         self.stop_desk = StopDesk(
             **shared,
             stops=self.stops,
             in_flight=self.in_flight,
+            ids=self.ids,
             alerts=self.alerts,
             names=self.names,
             loop=asyncio.get_running_loop(),
             forgive_clock=self.clock.forgive,
+            keeps=self._keeps,
         )
-        own = OwnTools(**shared, runs=self.runs, ids=self.ids, alerts=self.alerts)
+        self.reconciling = Reconciling(store=self.store, clock=self.clock, ids=self.ids, alerts=self.alerts)
+        own = OwnTools(**shared, runs=self.runs, ids=self.ids, alerts=self.alerts, concluding=self.concluding)
         self.agents = Agents(
             store=self.store, forces=forces, steward=self.steward, runs=self.runs, hints=self.hints, own=own
         )
@@ -201,7 +278,9 @@ class Node:
     async def reload(self, *records: Record) -> Force:
         """Load the home's files again and swap, while calls run. Raises what the checks raise; then nothing changed."""
         async with self._changing:
-            return await self.reloading.load(*records)
+            force = await self.reloading.load(*records)
+        self._say_unwitnessed(force)
+        return force
 
     async def close(self) -> None:
         """Refuse new work, give what is on its way a moment, end the connectors, close the store, free the lock."""
@@ -215,9 +294,49 @@ class Node:
         ended = journal.record("node.stopped", self.clock.now(), pid=os.getpid())
         with contextlib.suppress(RemitError):
             await self.store.commit(lambda tx: tx.append(ended))
+        self.index.close()
+        self.log.close()
+        self.witnesses.close()
         self.store.close()
+        self._log_reads.close()
+        self._signer.close()
         self.alerts.close()
         self._lock.free()
+
+    async def continue_log(self, person: str, *records: Record) -> dict[str, Json]:
+        """A person accepts that the log cannot go on under the history that was signed: begin the next one, over the
+        store as it is. The old files stay as evidence. Raises `Refusal` where the log goes on, or its key is not here.
+
+        The hold that came with it stays until somebody resumes.
+        """
+        why = self.log.diverged
+        if not why:
+            raise Refusal("the log goes on, so there is nothing to begin anew", hint="`remit log status` shows it")
+        if not isinstance(self._signer, LocalSigner):
+            raise Refusal("the log's key is with a signer of its own, not in this home", hint="docs/LOG.md says how")
+        before = checkpoints.opened(self._signer.last(), _log_keys(self.home)).checkpoint
+        key = next_key(self.home.keys, os.urandom(SEED_SIZE))
+        continued = journal.record(
+            "log.continued",
+            self.clock.now(),
+            log=key.verifier.text,
+            before=before.origin,
+            size=before.size,
+            root=before.root.hex(),
+            by=self.names.person(person),
+        )
+        await self.store.commit(partial(_append, (continued, *records)))
+        # Both keys are trusted before the new one signs: whatever moment a crash comes at, what signs is known.
+        write(self.home.log_key, read(self.home.log_key).rstrip() + f"\n{key.verifier.text}\n".encode(), 0o644)
+        begin_epoch(self.home.keys, key)
+        forget_older_logs(self.home.log_key, (key.verifier,))
+        self.log.begin_anew()
+        self.alerts.send({"code": "log-continued", "by": person, "origin": key.name})
+        return {"origin": key.name, "key": key.verifier.text, "was": why, "before": before.origin, "size": before.size}
+
+    def _keeps(self, order: StopOrder) -> str:
+        """Empty, or why this order cannot be lifted now."""
+        return self.log.diverged if order.id == stop.LOG_ID else ""
 
     # --- the world outside --------------------------------------------------------------------------------------------
 
@@ -240,6 +359,11 @@ class Node:
                 await self.steward.expire()
                 await self.steward.go_on()
                 self._note_jump()
+                self._note_log()
+                self._note_witnesses()
+                if self.erasing.unfinished:
+                    await self.erasing.finish()
+                await self.retention.tick()
             except RemitError as error:
                 log.warning("housekeeping: %s", error.message)
             except Exception:
@@ -260,8 +384,37 @@ class Node:
             automatic=True,
         )
         self.stop_desk.stop(order)
-        jump = journal.record("clock.jump", order.at, why=why)
+        jump = journal.record("clock.jump", order.at, stop=order.id)
         self.store.commit_soon(lambda tx: tx.append(jump))
+
+    def _note_log(self) -> None:
+        """Tell of the log's trouble when it comes, when it changes and when it goes."""
+        says = self.log.trouble()
+        if says == self._log_trouble:
+            return
+        self._log_trouble = says
+        told = journal.alert(self.clock.now(), "log-trouble" if says else "log-kept")
+        self.store.commit_soon(lambda tx: tx.append(told))
+        self.alerts.send({"code": "log-trouble" if says else "log-kept", "says": says})
+
+    def _note_witnesses(self) -> None:
+        """Tell of each witness that is away, or contradicts the log, once; and once when it is back."""
+        away = {each.name: each.away for each in self.witnesses.state.witnesses if each.away}
+        for name in away.keys() ^ self._witnesses_away.keys():
+            code = "witness-away" if name in away else "witness-back"
+            told = journal.alert(self.clock.now(), code, witness=name)
+            self.store.commit_soon(partial(_append, (told,)))
+            self.alerts.send({"code": code, "witness": name, "says": away.get(name, "it cosigns again")})
+        self._witnesses_away = away
+
+    def _log_diverged(self, why: str) -> None:
+        """The store and what the log has signed are two histories: a latched hold on everything, from any thread."""
+        self.alerts.send({"code": "log-diverged", "says": why})
+        told = journal.alert(self.clock.now(), "log-diverged")
+        self.store.commit_soon(lambda tx: tx.append(told))
+        if any(order.id == stop.LOG_ID for order in self.stops.current.orders):
+            return
+        self.stop_desk.stop(stop.log_order(self.clock.now(), why))
 
     def _say_warnings(self, force: Force) -> None:
         report = self.reloading.report(force)
@@ -269,14 +422,32 @@ class Node:
             log.warning("%s", warning)
         if report.warning:
             self.alerts.send({"code": "boundary-expiry", "says": report.warning})
+        self._say_unwitnessed(force)
         if self.identity.practice:
             log.warning("this is a PRACTICE home: its keys are beside it, so its signatures prove nothing")
+
+    def _say_unwitnessed(self, force: Force) -> None:
+        """A category that must be witnessed, and nobody who could: it never runs by itself."""
+        names = [each.name for each in force.boundary.categories if each.witnessed]
+        if names and not self.settings.witnesses:
+            says = f"the boundary wants {', '.join(names)} witnessed, and `remit.toml` names no witness"
+            log.warning("%s: it waits for a human, or is refused, as the boundary says", says)
+            self.alerts.send({"code": "no-witness", "says": says})
 
     def _seconds(self) -> int:
         return self.clock.now() // SECOND
 
 
 CLOCK_HOLD = "stp_clock"
+
+
+def _append(records: Iterable[Record], tx: Transaction) -> None:
+    for record in records:
+        tx.append(record)
+
+
+def _log_keys(home: Home) -> tuple[VerifierKey, ...]:
+    return tuple(VerifierKey.parse(line) for line in read(home.log_key).decode().split())
 
 
 def _webhook(home: Home, settings: Settings) -> Webhook | None:
@@ -292,20 +463,26 @@ async def found_home(path: Path, roster: bytes) -> None:
     home = Home(path)
     identity = home.identity()
     first = load_roster(roster)
-    store = open_store(home.store)
+    store = open_store(home.store, sealer=sealer(home.keys))
     try:
         if store.reads.fact(ROSTER) is not None:
             raise Fault("this home has its first roster already", hint="a new roster is signed under the one before")
-        clock = SystemClock()
-        created = journal.record(
-            "home.created",
-            clock.now(),
-            home=identity.id,
-            practice=identity.practice,
-            roster=first.digest,
-            version=first.version,
-        )
-        await store.commit(lambda tx: tx.set_fact(ROSTER, roster, created))
+        at, filing = SystemClock().now(), Filing.of("ros", roster, {}, RandomIds())
+
+        def step(tx: Transaction) -> None:
+            created = journal.record(
+                "home.created",
+                at,
+                home=identity.id,
+                practice=identity.practice,
+                roster=first.digest,
+                version=first.version,
+                log=read(home.log_key).decode().strip(),
+                payloads=filing.keep(tx),
+            )
+            tx.set_fact(ROSTER, roster, created)
+
+        await store.commit(step)
     finally:
         store.close()
 

@@ -28,12 +28,26 @@ FILES = (
     "keys/warrant.pub",
     "practice/approver.key",
     "practice/leader.key",
+    "keys/log.key",
+    "keys/log-signed",
+    "keys/payload-keys",
+    "keys/payloads/epoch-000001",
+    "log/checkpoint",
     "state/remit.db",
     "state/remit.db-wal",
     "state/latch",
     "state/home.json",
     "state/idp.stderr",
     "run/lock",
+)
+
+LOGGED = (
+    "keys/log.key",
+    "keys/log-signed",
+    "log/checkpoint",
+    "log/tile/0/000.p/1",
+    "state/remit.db",
+    "state/remit.db-wal",
 )
 
 
@@ -97,7 +111,7 @@ def attempts(facts: dict[str, Any]) -> Iterator[tuple[str, Callable[[], object]]
     yield "list the home", partial(listed, home)
     for name in FILES:
         yield "read " + name, partial(read, f"{home}/{name}")
-    for name in ("STOP", "state/latch", "boundary.toml", "inventory.csv"):
+    for name in ("STOP", "state/latch", "boundary.toml", "inventory.csv", *LOGGED):
         yield "write " + name, partial(write, f"{home}/{name}")
     yield "rename the home", partial(Path(home).rename, home + "2")
     for method, params in (("status", {}), ("stop", {}), *facts["captured"].items()):

@@ -76,6 +76,23 @@ def test_dropping_a_rule_that_held_another_back_widens(more: str, mandate: tuple
     assert widens(old, new)
 
 
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize(
+    ("before", "after", "wider"),
+    [
+        ("", "witnessed = true", False),
+        ("witnessed = true", 'witnessed = true\nunwitnessed = "forbid"', False),
+        ("witnessed = true", "", True),
+        ('witnessed = true\nunwitnessed = "forbid"', "witnessed = true", True),
+        ('witnessed = true\nunwitnessed = "forbid"', "", True),
+        ("", 'undo = "host.release"', True),
+    ],
+)
+def test_only_asking_for_more_witnessing_tightens(before: str, after: str, wider: bool) -> None:
+    old, new = (load(Files(values={"isolate": each}).boundary_bytes()) for each in (before, after))
+    assert widens(old, new) is wider
+
+
 def test_dropping_a_rule_that_held_nothing_back_only_tightens() -> None:
     old = load(Files().boundary_bytes())
     new = replace(old, version=2, rules=tuple(rule for rule in old.rules if rule.id != "ISO-1"))

@@ -73,7 +73,7 @@ class Reader:
         (folder / "client.py").write_text(blocks("python")[0])
 
     def follow(self, line: str) -> str:
-        """Do one line of a shell block; what it printed."""
+        """Do one line of a shell block; what it printed. `ACTION` is one that the README's client has had done."""
         if line == "remit gateway &":
             return self._start()
         if line.startswith("export "):
@@ -81,6 +81,7 @@ class Reader:
         words = [re.sub(r"\$([A-Z_]+)", self._variable, word) for word in shlex.split(line)]
         if words[-1] == "COMMAND":
             words[-1:] = [sys.executable, str(self.folder / "client.py")]
+        words = [self._action() if word == "ACTION" else word for word in words]
         yes = ["--yes"] if any(line.startswith(f"remit {each}") for each in ASKS) else []
         done = subprocess.run(
             [REMIT, *words[1:], *yes],
@@ -93,6 +94,15 @@ class Reader:
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def _action(self) -> str:
+        asks = 'call_tool("git__git_status", {"repo_path": "notes"})'
+        client = blocks("python")[0].replace('call_tool("remit__my_remit")', asks)
+        (self.folder / "acting.py").write_text(client)
+        run = "remit run exec --agent triage --case INC-1 --target notes --"
+        self.follow(f"{run} {sys.executable} {self.folder / 'acting.py'}")
+        (found,) = json.loads(self.follow("remit find --json"))["actions"]
+        return str(found["id"])
 
     def _variable(self, found: re.Match[str]) -> str:
         return self.environment[found[1]]
@@ -167,6 +177,13 @@ def test_every_line_works_and_the_official_client_sees_what_the_run_may_do(reade
     assert "files__write_file" not in shown
     assert "'targets_of_this_case': ['notes']" in shown[-1]
     assert "'needs_a_human': ['repo.commit'" in shown[-1]
+
+
+def test_the_log_and_the_evidence_that_the_readme_makes_are_verified(reader: Reader) -> None:
+    shown = {line: out for line, out in reader.printed.items() if line.startswith("remit log verify")}
+    assert len(shown) == 2
+    assert all(out.startswith("VERIFIED") for out in shown.values())
+    assert len((reader.folder / "actions.csv").read_text().splitlines()) > 1
 
 
 def configurations() -> list[dict[str, Any]]:

@@ -2,12 +2,16 @@
 
 The hook looks at the file that $REMIT_TEST_ARM names: `{"point", "passing", "does", "seconds"}`. From the moment it is
 there, passings of that point are counted, and at the wanted one it does what is asked: `kill` (SIGKILL, to itself),
-`raise`, `block` (spin on whatever thread it is, for so many seconds), or `fill` (no file may grow any more).
+`raise`, `block` (spin on whatever thread it is, for so many seconds), `fill` (no file may grow any more), `exit` (end
+the thread that it is, if it is the named one), or `end` (end the named thread at its next step).
+
+$REMIT_TEST_AHEAD says by how many seconds this process is ahead of the present.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import logging
 import os
@@ -18,9 +22,13 @@ import threading
 import time
 from pathlib import Path
 
-from remit.doors.serving import serve
-from remit.model.errors import RemitError
-from remit.node import Node
+_WALL = time.time_ns
+_AHEAD = int(os.environ.get("REMIT_TEST_AHEAD", "0")) * 10**9
+time.time_ns = lambda: _WALL() + _AHEAD  # before the clock is loaded, which remembers the function
+
+from remit.doors.serving import serve  # noqa: E402
+from remit.model.errors import RemitError  # noqa: E402
+from remit.node import Node  # noqa: E402
 
 
 class Hook:
@@ -36,7 +44,7 @@ class Hook:
             order = json.loads(self._arm.read_bytes())
         except (FileNotFoundError, ValueError):
             return
-        if point != order["point"]:
+        if point != order["point"] or (order["does"] == "exit" and threading.current_thread().name != order["thread"]):
             return
         with self._lock:
             left = self._left.get(order["id"], order["passing"]) - 1
@@ -52,6 +60,13 @@ class Hook:
                 raise OSError("told to fail")
             case "fill":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(str(order["bytes"])), resource.RLIM_INFINITY))
+            case "exit":
+                raise SystemExit
+            case "end":
+                (found,) = [each for each in threading.enumerate() if each.name == order["thread"]]
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(found.ident or 0), ctypes.py_object(SystemExit)
+                )
             case "block":
                 self._arm.with_name("blocked").touch()
                 until = time.monotonic() + float(str(order["seconds"]))

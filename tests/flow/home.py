@@ -76,6 +76,7 @@ effect = "read"
 name = "host.isolate"
 does = "cut a host off the network"
 effect = "change"
+{isolate}
 [[category]]
 name = "host.release"
 does = "let a host back onto the network"
@@ -269,6 +270,7 @@ DEFAULTS = {
     "another_person": "false",
     "granted": '["evidence.read", "host.isolate", "host.release", "account.disable", "host.script"]',
     "ask": "approve",
+    "isolate": "",
     "rules": "",
     "most_targets": "3",
     "most_actions": "20",

@@ -14,8 +14,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remit.adapters.store.memory import MemoryStore
+from remit.flow.citing import cited
 from remit.flow.ports import Transaction
-from remit.flow.reloading import BOUNDARY, BOUNDARY_FILE, INVENTORY, ROSTER
+from remit.flow.reloading import BOUNDARY, BOUNDARY_FILE, INVENTORY, PEOPLE, ROSTER, kept_fact
 from remit.gates import intake, journal
 from remit.gates.journal import Pseudonyms
 from remit.model.canonical import sha256_hex
@@ -159,22 +160,29 @@ class Past:
 
     def _found(self, tx: Transaction) -> None:
         at = self.now
-        tx.set_fact(ROSTER, roster(), journal.record("home.created", at, home=HOME, practice=False))
+        digest = sha256_hex(roster())
+        created = journal.record("home.created", at, home=HOME, practice=False, roster=digest)
+        tx.set_fact(ROSTER, roster(), created)
+        people = {NAMES.person(each): each for each in ("ann", "bob")}
+        tx.set_fact(kept_fact(PEOPLE, digest), msgspec.json.encode(people))
         loaded = journal.record(
             "boundary.loaded",
             at,
             name="soc-triage",
             digest=self.boundary,
             version=7,
-            signers=["ann"],
+            signers=[NAMES.person("ann")],
             expired=False,
-            pins={"edr": manifests()["edr"].digest},
         )
         tx.set_fact(BOUNDARY, b"{}", loaded)
-        tx.set_fact(BOUNDARY_FILE, self.boundary_file, journal.record("boundary.file", at, digest=self.boundary))
+        tx.set_fact(BOUNDARY_FILE, self.boundary_file)
+        tx.set_fact(kept_fact(BOUNDARY_FILE, self.boundary), self.boundary_file)
         tx.set_fact(INVENTORY, INVENTORY_CSV, journal.record("inventory.loaded", at, digest="d", targets=3))
         tx.put_run(
-            self.run(), journal.record("run.opened", at, run="run_1", agent="triage", case="alert-7", by="orchestrator")
+            self.run(),
+            journal.record(
+                "run.opened", at, run="run_1", agent="triage", case="alert-7", by=NAMES.person("orchestrator")
+            ),
         )
 
     def run(self, **changes: Any) -> Run:
@@ -277,7 +285,9 @@ class Past:
 
     def _propose_step(self, tx: Transaction, action: Action, payload: Payload) -> Action:
         tx.put_payload(payload)
-        records = [journal.proposal(action, self.now, NAMES, journal.commitment(payload))]
+        rationale = msgspec.json.decode(payload.data, type=Proposal).rationale
+        reasons = journal.reasons(rationale, cited(tx, rationale), action.run, self.now, NAMES)
+        records = [journal.proposal(action, self.now, NAMES, journal.commits(payload), reasons)]
         if action.state is State.EXECUTING:
             records.append(self.intent(action))
         if action.state is State.BLOCKED:
@@ -292,7 +302,7 @@ class Past:
             digest=action.digest,
             definition=action.definition,
             ruling=journal.ruled(action.ruling),
-            approvers=list(approvers),
+            approvers=NAMES.people(approvers),
             credential=action.credential,
             warrant=action.warrant,
         )
@@ -317,7 +327,8 @@ class Past:
         approval = Approval(action=action.id, person=person, verb=verb, at=at, statement=statement, signature=signature)
 
         def step(tx: Transaction) -> Action:
-            tx.put_approval(approval, journal.of_action("vote", self.now, action, person=person, verb=verb))
+            who = NAMES.person(person)
+            tx.put_approval(approval, journal.of_action("vote", self.now, action, person=who, verb=verb))
             if verb == "reject":
                 told = journal.of_action("alert", self.now, action, code="rejected")
                 return tx.move(action.id, action.revision, Event.REJECT, told, decided_at=at, ended_at=at)
@@ -382,7 +393,9 @@ class Past:
         order = StopOrder(id=self.fresh("stp"), mode=StopMode.CUT, scope=Scope(), at=self.now, by=by)
 
         def step(tx: Transaction) -> None:
-            tx.append(journal.stopped(order, NAMES))
+            payload = journal.words(order.id, "order", b"s" * 16, by=by, reason="", name="")
+            tx.put_payload(payload)
+            tx.append(journal.stopped(order.at, order, NAMES, journal.commits(payload)))
             tx.append(journal.record("cut", self.now, stop=order.id, **did))
 
         self.commit(step)

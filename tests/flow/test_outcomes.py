@@ -119,7 +119,7 @@ async def test_an_undo_that_a_human_ordered_is_done_even_after_the_run_has_ended
     world.clock.advance(3600)
     undo = await world.done(await world.settling.undo(action.id, "bob", "it was benign"))
     assert (undo.state, undo.opened_by, undo.undoes) == (State.DONE, "bob", action.id)
-    assert world.body(world.records("intent", action=undo.id)[0])["approvers"] == ["bob"]
+    assert world.body(world.records("intent", action=undo.id)[0])["approvers"] == [world.names.person("bob")]
     assert world.lab.done("release_host") == [("host-0001",)]
 
 

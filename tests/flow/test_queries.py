@@ -138,6 +138,7 @@ def test_evidence_is_grounded_only_if_this_run_was_shown_it_before_it_proposed(p
         "it was shown only after the proposal",
     ]
     assert cited[0].third_party
+    assert [each.mark for each in cited] == ["third-party", "ungrounded", "ungrounded", "ungrounded"]
 
 
 def test_remits_own_questions_about_the_target_are_among_the_checks(past: Past) -> None:

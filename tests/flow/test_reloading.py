@@ -150,7 +150,7 @@ async def test_a_roster_that_is_not_signed_under_the_one_before_is_refused(world
     world.files.people = signed(other, Namespace.ROSTER, "lena")
     await world.reload()
     assert world.forces.current.roster.person("eve") is None
-    assert world.body(world.records("roster.loaded")[-1])["signers"] == ["lena"]
+    assert world.body(world.records("roster.loaded")[-1])["signers"] == [world.names.person("lena")]
 
 
 @pytest.mark.promise("P3")
@@ -203,7 +203,7 @@ async def test_a_reload_while_calls_run_ends_none_of_them(world: World) -> None:
 async def test_every_load_is_on_record_with_its_digest_version_and_signers(world: World) -> None:
     loaded = world.body(world.records("boundary.loaded")[-1])
     assert loaded["digest"] == world.forces.current.boundary_digest == digest(world.files.boundary_bytes())
-    assert (loaded["version"], loaded["signers"], loaded["expired"]) == (1, ["lena"], False)
+    assert (loaded["version"], loaded["signers"], loaded["expired"]) == (1, [world.names.person("lena")], False)
 
 
 # --- expiry -------------------------------------------------------------------------------------------------------

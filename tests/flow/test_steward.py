@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from remit.flow.explaining import hint_for, message_for
 from remit.model.errors import Refusal
 from remit.model.words import State
 from tests.flow.home import Files
@@ -162,6 +163,25 @@ async def test_a_clock_jump_refuses_what_was_approved_before_it(world: World) ->
     world.clock.jump = "the wall clock jumped"
     assert (await world.approve(action)).state is State.BLOCKED
     assert world.lab.done() == []
+
+
+@pytest.mark.promise("P1")
+async def test_while_the_log_is_in_trouble_everything_is_refused_reads_too_and_no_hold_comes_of_it(
+    world: World,
+) -> None:
+    run = await world.open("WS-1")
+    waiting = await world.do(run, "idp__disable_account", account="j.doe")
+    world.log.says = "the log cannot be written (no space left on device)"
+    for name, arguments in (("edr__isolate_host", {"host": "WS-1"}), ("edr__host_status", {"host": "WS-1"})) * 4:
+        blocked = await world.do(run, name, **arguments)
+        assert (blocked.state, clauses(world, blocked.id)) == (State.BLOCKED, ["log"])
+        assert "no space left" in message_for(blocked)
+        assert "a human mends the log" in hint_for(blocked)
+    assert (await world.approve(waiting)).state is State.BLOCKED
+    assert world.lab.done() == []
+    assert world.orders() == ()
+    world.log.says = ""
+    assert (await world.do(run, "edr__isolate_host", host="WS-1")).state is State.DONE
 
 
 @pytest.mark.promise("P5")

@@ -52,7 +52,9 @@ def test_a_resume_that_cannot_be_made_durable_is_no_resume() -> None:
 
 
 @pytest.mark.promise("P6")
-@pytest.mark.parametrize("data", [b"", b"\0" * 64, b"{", b'{"version":2,"orders":[]}', b'{"version":1}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"{", b'{"version":2,"orders":[]}', b'{"version":1,"orders":[]}', b"\xff\xfe"]
+)
 def test_a_latch_file_that_cannot_be_read_refuses_everything(data: bytes) -> None:
     file = KeptLatch()
     file.data = data

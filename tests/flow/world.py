@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from remit.adapters.credentials.minting import Minter
+from remit.adapters.log.memory import MemoryLog, MemoryWitnesses
 from remit.adapters.store.memory import MemoryStore
 from remit.adapters.store.sqlite import SqliteStore, open_store
 from remit.flow.agent_side import Agents
 from remit.flow.carrying import Carrier
+from remit.flow.concluding import Concluding
 from remit.flow.drafts import Call
+from remit.flow.erasing import Erasing
 from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
 from remit.flow.in_flight import InFlight
@@ -26,6 +29,7 @@ from remit.flow.own_tools import OwnTools
 from remit.flow.ports import Reads, StoredRecord, Transaction
 from remit.flow.reloading import ROSTER, Reloading, lock_fact
 from remit.flow.reruling import Reruling
+from remit.flow.retention import Retention
 from remit.flow.rulings import Rulings
 from remit.flow.runs import Order, Runs
 from remit.flow.settling import Settling
@@ -53,7 +57,7 @@ from remit.model.words import (
     StopMode,
     StopOrder,
 )
-from tests.flow.home import DEFINITIONS, KEYS, NOW, Files, roster_bytes
+from tests.flow.home import DEFINITIONS, KEYS, NOW, Files, digest, roster_bytes
 from tests.flow.lab import Lab
 
 T = TypeVar("T")
@@ -124,6 +128,9 @@ class KeptLatch:
         self.write(latch)
 
 
+DAY = 24 * 60 * MINUTE
+
+
 class Told(list[dict[str, Json]]):
     """Fulfils `Alerts`: what was told."""
 
@@ -147,6 +154,9 @@ class Handle:
     @property
     def reads(self) -> Reads:
         return self.store.reads
+
+    async def purge(self) -> int:
+        return await self.store.purge()
 
     @property
     def healthy(self) -> str:
@@ -180,6 +190,8 @@ class World:
         self.ids = CountingIds()
         self.told = Told()
         self.latch = KeptLatch()
+        self.log = MemoryLog()
+        self.witnesses = MemoryWitnesses()
         self.names = Pseudonyms(b"names")
         self.lab = Lab({name: list(found) for name, found in DEFINITIONS.items()}, reads=store.reads)
         self.lost: tuple[str, ...] = ()
@@ -189,7 +201,7 @@ class World:
     async def begin(cls, store: AnyStore | None = None, files: Files | None = None) -> World:
         """A world whose home was just made, whose tools are all accepted, and whose node has started."""
         world = cls(store or MemoryStore(), files or Files())
-        made = journal.record("home.created", NOW)
+        made = journal.record("home.created", NOW, home=HOME, practice=False, roster=digest(roster_bytes()), version=1)
 
         def step(tx: Transaction) -> None:
             tx.set_fact(ROSTER, roster_bytes(), made)
@@ -208,24 +220,43 @@ class World:
         self.in_flight = InFlight(self.stops, self.lab)
         self.hints = Hints()
         shared: dict[str, Any] = {"store": self.store, "clock": self.clock}
-        self.reloading = Reloading(home=HOME, sources=self.files, offers=self.lab, alerts=self.told, **shared)
+        self.reloading = Reloading(
+            home=HOME,
+            sources=self.files,
+            offers=self.lab,
+            ids=self.ids,
+            alerts=self.told,
+            names=self.names,
+            **shared,
+        )
         self.forces = Forces(await self.reloading.load())
         self.reloading.bind(self.forces)
+        provable: dict[str, Any] = {"log": self.log, "witnesses": self.witnesses, "reads": self.store.reads}
         self.rulings = Rulings(
-            forces=self.forces,
-            stops=self.stops,
-            in_flight=self.in_flight,
-            clock=self.clock,
-            reads=self.store.reads,
+            forces=self.forces, stops=self.stops, in_flight=self.in_flight, clock=self.clock, **provable
         )
         self.reruling = Reruling(rulings=self.rulings, clock=self.clock, ids=self.ids, reads=self.store.reads)
         shared |= {"alerts": self.told, "ids": self.ids, "hints": self.hints, "point": self._point}
-        carrier = Carrier(in_flight=self.in_flight, connectors=self.lab, credentials=Minter(b"\7" * 32, HOME), **shared)
+        credentials = Minter(b"\7" * 32, HOME)
+        outside: dict[str, Any] = {"connectors": self.lab, "credentials": credentials, "witnesses": self.witnesses}
+        carrier = Carrier(in_flight=self.in_flight, **outside, **shared)
+        self.concluding = Concluding(
+            store=self.store,
+            forces=self.forces,
+            stops=self.stops,
+            reruling=self.reruling,
+            clock=self.clock,
+            ids=self.ids,
+            names=self.names,
+            hints=self.hints,
+            fingerprint_key=b"fingerprint",
+        )
         self.steward = Steward(
             forces=self.forces,
             stops=self.stops,
             in_flight=self.in_flight,
             carrier=carrier,
+            concluding=self.concluding,
             rulings=self.rulings,
             reruling=self.reruling,
             names=self.names,
@@ -245,9 +276,17 @@ class World:
             "clock": self.clock,
         }
         self.runs = Runs(**shared, ids=self.ids, names=self.names)
-        self.settling = Settling(**shared, reruling=self.reruling, hints=self.hints)
+        self.erasing = Erasing(store=self.store, clock=self.clock, ids=self.ids, names=self.names)
+        self.retention = Retention(
+            store=self.store,
+            clock=self.clock,
+            erasing=self.erasing,
+            keep={"read_results": 30 * DAY, "proposals": 400 * DAY},
+        )
+        self.settling = Settling(**shared, reruling=self.reruling, hints=self.hints, names=self.names)
         self.desk = StopDesk(
             **shared,
+            ids=self.ids,
             stops=self.stops,
             in_flight=self.in_flight,
             alerts=self.told,
@@ -255,7 +294,7 @@ class World:
             loop=asyncio.get_running_loop(),
             forgive_clock=self.clock.forgive,
         )
-        self.own = OwnTools(**shared, runs=self.runs, ids=self.ids, alerts=self.told)
+        self.own = OwnTools(**shared, runs=self.runs, ids=self.ids, alerts=self.told, concluding=self.concluding)
         self.agents = Agents(
             store=self.store,
             forces=self.forces,

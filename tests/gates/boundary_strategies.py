@@ -22,11 +22,13 @@ from remit.gates.boundary.words import (
     Selector,
     StaticException,
     Tier,
+    VerdictRule,
 )
 from remit.model.reading import instant
 from remit.model.words import (
     MINUTE,
     REMIT,
+    VERDICTS,
     Ask,
     Clause,
     Confidentiality,
@@ -195,6 +197,16 @@ def _never(dice: Dice, number: int, tiers: tuple[str, ...]) -> Never:
     )
 
 
+def _verdict(dice: Dice, number: int, tiers: tuple[str, ...]) -> VerdictRule:
+    return VerdictRule(
+        id=f"V-{number}",
+        agents=_agents(dice),
+        verdicts=dice.some(VERDICTS),
+        targets=None if dice.chance(10) else _selector(dice, tiers, 60),
+        ask=_ask(dice),
+    )
+
+
 def _boundary(dice: Dice) -> Boundary:
     tiers = ("critical", "ordinary", "other")[: dice.one((0, 2, 3))]
     return Boundary(
@@ -205,7 +217,16 @@ def _boundary(dice: Dice) -> Boundary:
         detection_time=15 * MINUTE,
         timezone=dice.one(ZONES),
         approvals=_ask(dice),
-        categories=tuple(Category(name=name, does="do it", effect=effect) for name, effect in EFFECTS.items()),
+        categories=tuple(
+            Category(
+                name=name,
+                does="do it",
+                effect=effect,
+                witnessed=dice.chance(25),
+                unwitnessed=dice.one((Decision.APPROVE, Decision.FORBID)),
+            )
+            for name, effect in EFFECTS.items()
+        ),
         agents=tuple(
             Agent(
                 name=name,
@@ -220,6 +241,7 @@ def _boundary(dice: Dice) -> Boundary:
         rules=tuple(_rule(dice, number, tiers) for number in range(dice.random.randrange(9))),
         quotas=tuple(_quota(dice, number) for number in range(dice.random.randrange(3))),
         nevers=tuple(_never(dice, number, tiers) for number in range(dice.random.randrange(3))),
+        verdicts=tuple(_verdict(dice, number, tiers) for number in range(dice.random.randrange(4))),
         static=(StaticException(connector="edr", rotate_by=dice.one(DAYS), reason="test"),) if dice.chance(50) else (),
     )
 
@@ -272,6 +294,7 @@ def _request(dice: Dice) -> Request:
         ),
         own=dice.chance(90) if own else dice.chance(2),
         unclassified=dice.chance(2),
+        unwitnessed=dice.chance(10),
         held=_held(dice),
     )
 

@@ -65,12 +65,24 @@ def expected_kinds() -> set[str]:
         "static",
         "unclassified",
         "unsettled",
+        "witness",
         "N-",
         "Q-",
         "R-",
     }
-    approve = {"expiry", "label", "mandate", "review", "unbounded", "unknown-target", "unsettled", "Q-", "R-"}
-    assert set(BUILT_IN) <= forbid | approve
+    approve = {
+        "expiry",
+        "label",
+        "mandate",
+        "review",
+        "unbounded",
+        "unknown-target",
+        "unsettled",
+        "witness",
+        "Q-",
+        "R-",
+    }
+    assert set(BUILT_IN) <= forbid | approve | {"verdict"}  # which is about no action
     return (
         {f"{Decision.FORBID}:{each}" for each in forbid}
         | {f"{Decision.APPROVE}:{each}" for each in approve}

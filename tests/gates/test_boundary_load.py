@@ -152,6 +152,9 @@ approvers = ["leader"]
         ('then = "forbid"', 'then = "forbid"\nin_mandate = false', "rule[ISO-4].in_mandate", ""),
         ('targets = { tier = ["ordinary"] }', "targets = { }", "rule[ISO-1].targets", ""),
         ('undo = "host.release"', 'undo = "host.relaese"', "category[host.isolate].undo", "host.release"),
+        ('undo = "host.release"', 'unwitnessed = "forbid"', "category[host.isolate].unwitnessed", ""),
+        ('undo = "host.release"', 'witnessed = true\nunwitnessed = "auto"', "category[host.isolate].unwitnessed", ""),
+        ('undo = "host.release"', "witnesed = true", "category[host.isolate].witnesed", "witnessed"),
         ("widen = 1", "widen = 0", "boundary.signatures.widen", ""),
         ('targets = ["soc-*"]', 'targets = ["soc-*"]\nwhere = { kind = ["dns"] }', "never[N-SOC].where", ""),
         ("in_mandate = false", "in_mandat = false", "rule[READ-1].in_mandat", "in_mandate"),
@@ -168,6 +171,20 @@ def test_a_mistake_is_named_with_its_place_and_the_nearest_word(old: str, new: s
     assert hint in found[path].hint
     assert found[path].expected
     assert found[path].found
+
+
+def test_a_category_that_must_be_witnessed_says_what_it_is_without() -> None:
+    data = rendered("demo")
+
+    def read(more: str) -> tuple[bool, Decision]:
+        changed = data.replace(b'undo = "host.release"', f'undo = "host.release"\n{more}'.encode())
+        category = load(changed).category("host.isolate")
+        assert category is not None
+        return category.witnessed, category.unwitnessed
+
+    assert read("") == (False, Decision.APPROVE)
+    assert read("witnessed = true") == (True, Decision.APPROVE)
+    assert read('witnessed = true\nunwitnessed = "forbid"') == (True, Decision.FORBID)
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -136,6 +136,24 @@ def test_a_limit_of_nothing_is_said_as_never(limits: dict[str, Any], says: str) 
     assert says in " ".join(str(page(replace(boundary, quotas=(quota,)))).split())
 
 
+def test_what_must_be_witnessed_is_said_with_what_happens_without() -> None:
+    boundary = load(rendered("demo"))
+
+    def told(**more: Any) -> str:
+        categories = tuple(
+            replace(each, **more) if each.name == "host.isolate" else each for each in boundary.categories
+        )
+        return " ".join(str(page(replace(boundary, categories=categories))).split())
+
+    assert "confirmed our record" not in told()
+    says = "Before an agent may cut a host off the network, somebody outside must have confirmed our record of it; "
+    assert f"{says}while nobody outside answers, a person must say yes" in told(witnessed=True)
+    refused = told(witnessed=True, unwitnessed=Decision.FORBID)
+    assert f"{says}while nobody outside answers, it is refused, and nobody can say yes" in refused
+    words = set(re.findall(r"[a-z0-9]+", refused.lower()))
+    assert words & set(MACHINERY) <= {"none"}
+
+
 def test_a_page_of_a_boundary_that_has_run_out_says_so() -> None:
     boundary = load(rendered("shipped"))
     assert "IT HAS RUN OUT" in str(page(boundary, now=boundary.not_after))
@@ -186,8 +204,8 @@ def _every_never_and_limit_is_shown(case: Case, text: str) -> None:
     entries: tuple[object, ...] = (*boundary.nevers, *boundary.quotas)
     for each in entries:
         assert f"[{each.id}]" in text if isinstance(each, Never) else True
-    for quota in boundary.quotas:
-        assert f"[{quota.id}]" in text
+    for identity in (*(each.id for each in boundary.quotas), *(each.id for each in boundary.verdicts)):
+        assert f"[{identity}]" in text
 
 
 @pytest.mark.parametrize("name", ["shipped", "demo"])

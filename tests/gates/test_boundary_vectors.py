@@ -47,6 +47,7 @@ def request_of(case: dict[str, Any]) -> Request:
         label=msgspec.convert(case.get("label", {}), Label),
         own=case.get("own", False),
         unclassified=case.get("unclassified", False),
+        unwitnessed=case.get("unwitnessed", False),
         held=tuple(held),
     )
 

@@ -72,7 +72,7 @@ SEEN = Evidence(
     id="ev_1",
     run="run_1",
     action="act_0",
-    at=NOW,
+    at=NOW - 2 * MINUTE,
     digest="e",
     label=Label(Integrity.THIRD_PARTY, source="siem"),
     payload="p",
@@ -115,13 +115,13 @@ def test_the_second_screen_says_all_the_rest_and_marks_what_the_agent_claims() -
         '  | {"account":"alice"}',
         "ACC-1: accounts need a human",
         "1 of 2 (ann@example.com); asked of: approver or on-call",
-        "What the agent claims (its own words; nobody has checked them)",
+        "Claimed by the agent (its own words; nobody has checked them)",
         "  | token theft",
-        "It cites ev_1 (third-party, internal, from siem)",
+        "observed: third-party, it cites ev_1 (third-party, internal, from siem)",
         "  | alice signed in from Oslo\n  | and Lima",
-        "It cites ev_9, which this run was never shown",
-        "confidence: 0.5",
-        "alternative: wait",
+        "observed: ungrounded, it cites ev_9, which this run was never shown",
+        "confidence, claimed: 0.5",
+        "alternative, claimed: wait",
     ):
         assert words in text
     assert "R-9" not in text
@@ -147,7 +147,7 @@ def test_what_cannot_be_undone_cut_or_bounded_is_said_on_the_first_screen() -> N
 def test_evidence_of_another_run_is_not_shown_as_this_runs() -> None:
     foreign = {"ev_1": (replace(SEEN, run="run_2"), "secret of another case")}
     text = render_text(made(evidence=foreign), 2, now=NOW)
-    assert "secret of another case" not in text and "It cites ev_1, which this run was never shown" in text
+    assert "secret of another case" not in text and "ungrounded, it cites ev_1, which this run was never shown" in text
 
 
 def test_the_worst_case_names_what_is_not_known() -> None:

@@ -11,7 +11,7 @@ from remit.gates.journal import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| `([a-z.]+)` \| (.+?) \|(.*)\|$", re.MULTILINE)
-EVERYWHERE = {"action", "run", "agent"}
+EVERYWHERE = {"action", "run", "agent", "payloads"}
 MAKERS = {"record", "of_action", "alert"}
 
 

@@ -58,6 +58,78 @@ def test_a_moment_means_half_an_hour_on_either_side_of_it(text: str, moment: str
 
 
 @pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("yesterday 03:00 Europe/Berlin", "2026-11-24 03:00"),
+        ("yesterday 03:00 europe/berlin", "2026-11-24 03:00"),
+        ("yesterday 03:00 UTC", "2026-11-24 04:00"),
+        ("yesterday 21:30 America/New_York", "2026-11-25 03:30"),
+        ("03:00 yesterday", "2026-11-24 03:00"),
+        ("3 am on monday", "2026-11-23 03:00"),
+        ("the day before yesterday at 3am", "2026-11-23 03:00"),
+        ("2 hours ago", "2026-11-25 08:15"),
+        ("two hours ago", "2026-11-25 08:15"),
+        ("around 03:00", "2026-11-25 03:00"),
+        ("20 Nov 03:00", "2026-11-20 03:00"),
+        ("November 20, 2026 03:00", "2026-11-20 03:00"),
+        ("3rd of December 03:00", "2025-12-03 03:00"),
+    ],
+)
+def test_a_moment_may_name_its_zone_and_its_day_in_any_order(text: str, moment: str) -> None:
+    assert span(text) == (at(moment) - AROUND, at(moment) + AROUND)
+    assert beginning(text, NOW, "Europe/Berlin") == end(text, NOW, "Europe/Berlin") == at(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "until"),
+    [
+        ("last friday night", "2026-11-20 18:00", "2026-11-21 06:00"),
+        ("friday night", "2026-11-20 18:00", "2026-11-21 06:00"),
+        ("last wednesday night", "2026-11-18 18:00", "2026-11-19 06:00"),
+        ("yesterday evening", "2026-11-24 18:00", "2026-11-25 00:00"),
+        ("monday afternoon", "2026-11-23 12:00", "2026-11-23 18:00"),
+        ("this afternoon", "2026-11-25 12:00", "2026-11-25 18:00"),
+        ("tonight", "2026-11-25 18:00", "2026-11-26 06:00"),
+        ("between 02:00 and 04:00 today", "2026-11-25 02:00", "2026-11-25 04:00"),
+        ("today between 2am and 4 am", "2026-11-25 02:00", "2026-11-25 04:00"),
+        ("between 02:00 and 04:00", "2026-11-25 02:00", "2026-11-25 04:00"),
+        ("yesterday from 22:00 to 02:00", "2026-11-24 22:00", "2026-11-25 02:00"),
+        ("between 22:00 and 02:00 yesterday", "2026-11-24 22:00", "2026-11-25 02:00"),
+        ("from yesterday 22:00 until today 02:00", "2026-11-24 22:00", "2026-11-25 02:00"),
+        ("from yesterday 22:00 to 23:00", "2026-11-24 22:00", "2026-11-24 23:00"),
+        ("between 02:00 and 04:00 today UTC", "2026-11-25 03:00", "2026-11-25 05:00"),
+        ("since monday", "2026-11-23 00:00", "2026-11-25 10:15"),
+        ("since yesterday 03:00 UTC", "2026-11-24 04:00", "2026-11-25 10:15"),
+        ("in the last two hours", "2026-11-25 08:15", "2026-11-25 10:15"),
+        ("this month", "2026-11-01 00:00", "2026-11-25 10:15"),
+    ],
+)
+def test_parts_of_days_and_stretches_as_people_say_them(text: str, since: str, until: str) -> None:
+    assert span(text) == (at(since), at(until))
+    assert (beginning(text, NOW, "Europe/Berlin"), end(text, NOW, "Europe/Berlin")) == (at(since), at(until))
+
+
+@pytest.mark.parametrize(
+    ("text", "since", "until"),
+    [
+        ("between monday and tuesday", "2026-11-23 00:00", "2026-11-25 00:00"),
+        ("last month", "2026-10-01 00:00", "2026-11-01 00:00"),
+        ("20 november", "2026-11-20 00:00", "2026-11-21 00:00"),
+        ("29 feb", "2024-02-29 00:00", "2024-03-01 00:00"),
+        ("yesterday Asia/Kolkata", "2026-11-23 19:30", "2026-11-24 19:30"),
+    ],
+)
+def test_whole_days_of_a_stretch_end_before_the_next(text: str, since: str, until: str) -> None:
+    assert span(text) == (at(since), at(until) - 1)
+
+
+@pytest.mark.parametrize("text", ["yesterday 03:00 CST", "yesterday Mars/Olympus", "31 feb", "between 2 and", "night"])
+def test_a_zone_that_means_several_and_days_that_never_were_are_refused(text: str) -> None:
+    with pytest.raises(Misuse):
+        window(text, NOW, "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
     ("text", "since", "until"),
     [
         ("today", "2026-11-25 00:00", "2026-11-26 00:00"),

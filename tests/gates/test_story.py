@@ -135,8 +135,8 @@ def test_every_question_about_an_action_is_answered_from_what_was_kept(kind: str
     assert answers["who"] == "agent triage in case alert-7"
     assert answers["what"].startswith('edr.isolate_host {"host":')
     assert "beacons to a known bad address" in answers["why"]
-    assert "the agent claims" in answers["why"]
-    assert f"{story.cited[0].evidence}: grounded, third-party, internal, from edr" in answers["why"]
+    assert "claimed: the agent's own words" in answers["why"]
+    assert f"observed: {story.cited[0].evidence}: third-party, third-party, internal, from edr" in answers["why"]
     assert story.cited[0].digest[:16] in answers["why"]
     assert "soc-triage version 7, signed by ann" in answers["boundary"]
     assert past.boundary[:16] in answers["boundary"]
@@ -332,7 +332,8 @@ def test_json_holds_everything_with_times_as_iso_and_no_token() -> None:
 def test_a_runs_timeline_and_a_lone_record_are_as_inert(done: tuple[Past, Action], text: str) -> None:
     past, action = done
     entry = facts(past, action).entries[0]
-    run = tell_run(past.run(client=text, case=text), [entry], {action.id: replace(action, targets=(text,))})
+    acted = {action.id: replace(action, targets=(text,))}
+    run = tell_run(past.run(client=text, case=text), [entry], acted, names={})
     fields = {"why": text, "clauses": [text]}
     record = RecordStory(entry=replace(entry, says=text, fields=fields), run=text, agent=text)
     for screen in (render_run(run), render_record(record)):

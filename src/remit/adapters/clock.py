@@ -37,9 +37,11 @@ class SystemClock:
         self._ticks = monotonic() // 1000
         self._offset = wall() // 1000 - self._ticks
         self._why = ""
+        self._back = False  # with `_why`: whether it went back
         if high_water - self._wall_now() > JUMP:
             behind = (high_water - self._wall_now()) / SECOND
             self._why = f"the wall clock is {behind:.0f} s behind the latest time on record"
+            self._back = True
 
     def now(self) -> Instant:
         """See `Clock`."""
@@ -49,6 +51,7 @@ class SystemClock:
             if abs(offset - self._offset) > JUMP:
                 if not self._why:
                     ahead = (offset - self._offset) / SECOND
+                    self._back = ahead < 0
                     self._why = f"the wall clock jumped by {ahead:+.1f} s against the monotonic clock"
                 self._offset = offset
             passed, self._ticks = ticks - self._ticks, ticks
@@ -60,10 +63,15 @@ class SystemClock:
         self.now()
         return self._why
 
+    def went_back(self) -> str:
+        """Empty, or how the wall clock went back, until `forgive`: times on record would not be in order."""
+        why = self.jumped()
+        return why if self._back else ""
+
     def forgive(self) -> None:
         """A human has looked at it: forget the jump."""
         with self._lock:
-            self._why = ""
+            self._why, self._back = "", False
             self._offset = self._wall_now() - self._monotonic() // 1000
 
     def _wall_now(self) -> Instant:

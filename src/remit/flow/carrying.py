@@ -33,15 +33,32 @@ from remit.flow.ports import (
     Store,
     Transaction,
     UpstreamRefused,
+    Witnesses,
 )
 from remit.gates import journal, stop
+from remit.model.display import redact_bytes
 from remit.model.errors import CommitUnknown, NotCommitted, RemitError
-from remit.model.words import Action, Effect, Event, Evidence, Instant, Payload, Record, StopOrder
+from remit.model.words import (
+    CHANGE_RESULT,
+    READ_RESULT,
+    Action,
+    Effect,
+    Event,
+    Evidence,
+    Instant,
+    Payload,
+    Record,
+    StopOrder,
+)
 
 log = logging.getLogger("remit.flow")
 
 CERTAINLY_NOT_DONE = frozenset({-32601, -32602})  # JSON-RPC 2.0: method not found, invalid params
 RETRY_AFTER = (0.05, 0.25, 1.0, 3.0)
+WITNESS_SECONDS = 5.0
+"""How long an intent waits for the witnesses. Longer than it takes to notice that they are away, so that whoever
+proposes the action anew is not left to wait again."""
+UNWITNESSED = "its intent was not witnessed in time"
 
 
 class _Result(msgspec.Struct):
@@ -75,6 +92,7 @@ class Carrier:
         ids: Ids,
         alerts: Alerts,
         hints: Hints,
+        witnesses: Witnesses,
         point: Hook = nothing,
     ) -> None:
         self._store = store
@@ -85,11 +103,18 @@ class Carrier:
         self._ids = ids
         self._alerts = alerts
         self._hints = hints
+        self._witnesses = witnesses
         self._point = point
 
-    async def carry(self, execution: Execution, *, tool: Tool, arguments: bytes, evidence_id: str) -> None:
-        """From a durable intent to a durable outcome. The body of the action's own task."""
-        ending = await self._call(execution, tool, arguments)
+    async def carry(
+        self, execution: Execution, *, tool: Tool, arguments: bytes, evidence_id: str, witnessed: bool = False
+    ) -> None:
+        """From a durable intent to a durable outcome. The body of the action's own task.
+
+        `witnessed`: nothing is handed over before the witnesses have cosigned a log that holds the intent.
+        """
+        ending = await self._unwitnessed(execution) if witnessed else None
+        ending = ending or await self._call(execution, tool, arguments)
         closing = asyncio.ensure_future(self._close(execution.action, ending, tool, evidence_id))
         # INVARIANT: the register lets go of an action only once its outcome is written, whatever cancels the waiting.
         while not closing.done():
@@ -103,6 +128,25 @@ class Carrier:
         """A stop came between the intent and the start: nothing was sent."""
         ending = Ending(Event.CUT, stop.clause(order).says, handed_over=False, stop=order.id)
         await self._close(action, ending, None, "")
+
+    async def _unwitnessed(self, execution: Execution) -> Ending | None:
+        """Wait for the witnesses. Returns how the action ends where they do not come; nothing was sent then."""
+        action = execution.action
+        self._point("witnessing")
+        try:
+            intents = self._store.reads.records(action=action.id, kinds=("intent",))
+            position = max(record.position for record in intents)
+            if await self._witnesses.cover(position, WITNESS_SECONDS):
+                return None
+        except asyncio.CancelledError:
+            _swallow_cancellation()
+            return self._lost(execution, "the waiting for its witnesses ended")
+        except Exception:
+            log.exception("%s: whether its intent was witnessed cannot be told", action.id)
+        if execution.cut_by is not None:
+            return self._lost(execution, UNWITNESSED)
+        self._alerts.send({"code": "unwitnessed", "action": action.id, "agent": action.agent})
+        return Ending(Event.FAIL, UNWITNESSED, handed_over=False)
 
     async def _call(self, execution: Execution, tool: Tool, arguments: bytes) -> Ending:
         action = execution.action
@@ -213,13 +257,15 @@ class Carrier:
     ) -> tuple[Payload | None, Evidence | None]:
         if not ending.raw or tool is None:
             return None, None
-        payload = Payload(id=f"{evidence_id}.result", kind="result", salt=self._ids.salt(), data=ending.raw)
+        raw = redact_bytes(ending.raw)  # what looks like a secret is kept nowhere; the agent is shown the answer itself
+        kind = READ_RESULT if action.effect is Effect.READ else CHANGE_RESULT
+        payload = Payload(id=f"{evidence_id}.result", kind=kind, salt=self._ids.salt(), data=raw)
         evidence = Evidence(
             id=evidence_id,
             run=action.run,
             action=action.id,
             at=self._clock.now(),
-            digest=hashlib.sha256(ending.raw).hexdigest(),
+            digest=hashlib.sha256(raw).hexdigest(),
             label=tool.label,
             payload=payload.id,
         )
@@ -233,6 +279,8 @@ class Carrier:
         fields: dict[str, Any] = {"warrant": action.warrant, "handed_over": ending.handed_over}
         if ending.stop:
             fields["stop"] = ending.stop
+        if ending.why == UNWITNESSED:
+            fields["why"] = "unwitnessed"
         if payload is not None and evidence is not None:
             tx.put_payload(payload)
             tx.put_evidence(evidence)
@@ -240,7 +288,7 @@ class Carrier:
             if run is not None and run.label.join(evidence.label) != run.label:
                 tx.raise_label(run, evidence)
             changes |= {"evidence": evidence.id, "result": payload.id}
-            fields |= {"evidence": evidence.id, "result": journal.commitment(payload), "label": _label(evidence)}
+            fields |= {"evidence": evidence.id, "payloads": journal.commits(payload), "label": _label(evidence)}
         records = [self._outcome(action, ending, at, fields)]
         if ending.event is Event.LOSE:
             records.append(journal.of_action("alert", at, action, code="unknown"))

@@ -18,7 +18,7 @@ from remit.gates import intake, validation
 from remit.gates.boundary.words import Request
 from remit.gates.stop import Subject
 from remit.model.canonical import encode
-from remit.model.display import SECRET
+from remit.model.display import SECRET, redact_patterns
 from remit.model.errors import Refusal
 from remit.model.words import (
     Action,
@@ -101,7 +101,7 @@ class Draft(Struct, frozen=True, kw_only=True):
         """The same draft with more clauses against it."""
         return replace(self, problems=self.problems + clauses)
 
-    def request(self, run: Run, at: Instant, held: tuple[Clause, ...]) -> Request:
+    def request(self, run: Run, at: Instant, held: tuple[Clause, ...], *, unwitnessed: bool = False) -> Request:
         """What the boundary is asked. Nothing that the agent says of its reasons is in it."""
         tool = self.call.tool
         return Request(
@@ -118,6 +118,7 @@ class Draft(Struct, frozen=True, kw_only=True):
             at=at,
             own=self.call.own,
             held=self.problems + held,
+            unwitnessed=unwitnessed,
         )
 
     def action(self, run: Run, state: State, ruling: Ruling, at: Instant, **more: Any) -> Action:
@@ -152,7 +153,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
     """The draft of a call. A call that cannot be taken in becomes a draft that is forbidden, saying why."""
-    call, leak = _without_token(call)
+    call, leak = _without_token(_redacted(call))
     asked = encode(call.arguments).decode()
     taken, problems, hint = (_malformed(call), leak, _LEAK_HINT) if leak else _take_in(call, force)
     action_id = ids.new("act")
@@ -219,6 +220,15 @@ def _take_in(call: Call, force: Force) -> tuple[intake.Taken, tuple[Clause, ...]
         problems = refusal.clauses or (Clause("validation.arguments", Decision.FORBID, refusal.message),)
         return _malformed(call), problems, refusal.hint
     return taken, (), ""
+
+
+def _redacted(call: Call) -> Call:
+    """The call without what looks like a secret in its rationale: reasons are kept, and need none."""
+    name = intake.rationale_property(call.tool.definition.input_schema)
+    if name not in call.arguments:
+        return call
+    clean = redact_patterns(call.arguments[name])
+    return call if clean is call.arguments[name] else replace(call, arguments={**call.arguments, name: clean})
 
 
 def _without_token(call: Call) -> tuple[Call, tuple[Clause, ...]]:

@@ -41,6 +41,8 @@ _CLAUSE_HINTS: dict[str, str] = {
     "no-rule": "nothing in the boundary allows it; `remit__my_remit` tells what is allowed",
     "run": "the run is over; whoever opened it can open another",
     "budget": "the run has used up its calls; whoever opened it can open another",
+    "log": "the record cannot be proven now, so nothing is done; a human mends the log, then propose it anew",
+    "witness": "nobody outside confirms the record now; propose it anew once the log's witnesses answer again",
     "clock": "changes are on hold until a human has looked at this machine's clock and resumed",
 }
 

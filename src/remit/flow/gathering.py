@@ -7,18 +7,25 @@ never may: writing, judging what the facts mean (that is the story's).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
+from itertools import islice
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
-from remit.flow.ports import Query, Reads, StoredRecord
+from remit.flow.naming import Naming
+from remit.flow.ports import Reads, StoredRecord
 from remit.flow.reloading import BOUNDARY_FILE, ROSTER, kept_fact
+from remit.flow.searching import Search
 from remit.gates import intake, journal
 from remit.gates.boundary.load import load
 from remit.gates.boundary.words import Boundary
+from remit.gates.search import term
 from remit.gates.story import BoundaryFacts, CallFacts, Entry, Facts, OwnRead, Seen, Stopping, VoteFacts
+from remit.gates.story.entries import named
 from remit.model.canonical import sha256_hex
 from remit.model.display import redact_patterns
 from remit.model.errors import RemitError
@@ -29,8 +36,8 @@ from remit.model.statements import CLOCK_SKEW, ApprovalStatement
 from remit.model.words import MINUTE, REMIT, Action, Approval, Effect, Instant, Json, Payload, Proposal, State
 
 _MOST_LOADS: Final = 10_000
-_MOST_STOPS: Final = 1_000
 _LONGEST_EXCERPT: Final = 2_000
+_MOST_AROUND: Final = 100
 _BEFORE: Final = MINUTE  # a precondition is asked at most this long before the proposal that it is for
 _RULED: Final = ("proposal", "intent", "refused", "asked.again")
 _CUT: Final = {
@@ -62,9 +69,11 @@ def entry_of(record: StoredRecord) -> Entry:
 class Gathering:
     """See the module. What does not change while one looks (roster, boundary file) is read once."""
 
-    def __init__(self, reads: Reads, manifests: Mapping[str, Manifest]) -> None:
+    def __init__(self, reads: Reads, manifests: Mapping[str, Manifest], search: Search | None = None) -> None:
         self._reads = reads
+        self._search = search or Search(reads)
         self._manifests = manifests
+        self.naming = Naming(reads, self._search)
 
     @property
     def zone(self) -> str:
@@ -73,7 +82,7 @@ class Gathering:
 
     def facts(self, action: Action) -> Facts:
         """Everything that was kept about the action."""
-        entries = tuple(map(entry_of, self._reads.records(action=action.id)))
+        entries = tuple(map(self._with_reason, map(entry_of, self._search.records(term("action", action.id)))))
         proposal, matches = self._proposed(action, entries)
         loaded = self._loaded(action, entries)
         cited = [signal.evidence for signal in (proposal.rationale.signals if proposal and proposal.rationale else ())]
@@ -88,11 +97,12 @@ class Gathering:
             votes=tuple(VoteFacts(approval=each, why_not=self._why_not(each, action)) for each in self._votes(action)),
             seen=tuple(each for each in seen if each is not None),
             result=self._seen(action.evidence) if action.evidence else None,
-            call=self._call(action, loaded),
+            call=self._call(action),
             own_reads=self._own_reads(action),
             stopping=self._stopping(action, entries),
             undone_by=self._undone_by(action),
             secrets=self._secrets(action),
+            names=self.naming.of(entries),
         )
 
     # --- what was proposed ------------------------------------------------------------------------------------------
@@ -105,7 +115,8 @@ class Gathering:
             proposal = _proposal.decode(payload.data)
         except msgspec.MsgspecError:
             return None, None
-        committed = next((entry.fields.get("proposal") for entry in entries if entry.kind == "proposal"), None)
+        kept = next((entry.fields.get("payloads") for entry in entries if entry.kind == "proposal"), None)
+        committed = kept.get(payload.id) if isinstance(kept, dict) else None
         digest = intake.digest(
             action=action.id,
             agent=action.agent,
@@ -118,6 +129,15 @@ class Gathering:
             salt=proposal.salt,
         )
         return proposal, committed == journal.commitment(payload) and digest == action.digest
+
+    def _with_reason(self, entry: Entry) -> Entry:
+        """An erasure with the reason that its payload gives."""
+        kept = entry.fields.get("payloads")
+        if entry.kind != "erased" or not isinstance(kept, dict):
+            return entry
+        payload = self._reads.payload(next(iter(kept), ""))
+        said = msgspec.json.decode(payload.data) if payload else {}
+        return replace(entry, fields={**entry.fields, "reason": str(said.get("reason", ""))})
 
     # --- the boundary ------------------------------------------------------------------------------------------------
 
@@ -140,7 +160,8 @@ class Gathering:
     def _loaded(self, action: Action, entries: Sequence[Entry]) -> Entry | None:
         """The record of the load that put the ruling's boundary in force: the last one before the ruling."""
         ruled = max((entry.position for entry in entries if entry.kind in _RULED), default=None)
-        records = self._reads.records(kinds=("boundary.loaded",), limit=_MOST_LOADS)
+        named = term("digest", action.ruling.boundary)
+        records = self._search.records(named, kinds=("boundary.loaded",), limit=_MOST_LOADS)
         for record in reversed(records):
             if ruled is not None and record.position > ruled:
                 continue
@@ -154,7 +175,9 @@ class Gathering:
         file = self._once(digest)
         if loaded is None:
             return BoundaryFacts(digest=digest, name=file.name if file else "", version=file.version if file else 0)
-        name, version, signers = (loaded.fields.get(each) for each in ("name", "version", "signers"))
+        name, version, signers = (
+            named(loaded.fields, self.naming.of((loaded,))).get(each) for each in ("name", "version", "signers")
+        )
         return BoundaryFacts(
             digest=digest,
             name=name if isinstance(name, str) else file.name if file else "",
@@ -164,15 +187,15 @@ class Gathering:
             position=loaded.position,
         )
 
-    def _call(self, action: Action, loaded: Entry | None) -> CallFacts | None:
+    def _call(self, action: Action) -> CallFacts | None:
         """What the connector's file says now; whether a stop could sever it counts only if the ruling's boundary pins
         that very file."""
         manifest = self._manifests.get(action.connector)
         tool = manifest.tools.get(action.tool) if manifest else None
         if manifest is None or tool is None:
             return None
-        pins = loaded.fields.get("pins") if loaded else None
-        pinned = isinstance(pins, dict) and pins.get(manifest.name) == manifest.digest
+        boundary = self._once(action.ruling.boundary)
+        pinned = boundary is not None and boundary.pins.get(manifest.name) == manifest.digest
         return CallFacts(cuttable=manifest.cuttable if pinned else None, undo=tool.undo.tool if tool.undo else "")
 
     def _secrets(self, action: Action) -> tuple[str, ...]:
@@ -193,7 +216,7 @@ class Gathering:
     def _roster_at(self, at: Instant) -> Roster | None:
         """The roster that was in force at that time; today's where it was not kept."""
         loads = [
-            entry_of(each) for each in self._reads.records(kinds=("roster.loaded", "home.created"), limit=_MOST_LOADS)
+            entry_of(each) for each in self._search.records(kinds=("roster.loaded", "home.created"), limit=_MOST_LOADS)
         ]
         before = [entry for entry in loads if entry.at <= at]
         latest = before[-1].fields if before else {}
@@ -206,7 +229,7 @@ class Gathering:
 
     @cached_property
     def _home(self) -> Json:
-        created = self._reads.records(kinds=("home.created",), limit=1)
+        created = self._search.records(kinds=("home.created",), limit=1)
         return entry_of(created[0]).fields.get("home") if created else None
 
     def _votes(self, action: Action) -> tuple[Approval, ...]:
@@ -238,7 +261,7 @@ class Gathering:
         evidence = self._reads.evidence(evidence_id)
         if evidence is None:
             return None
-        outcomes = map(entry_of, self._reads.records(action=evidence.action, kinds=("outcome",)))
+        outcomes = map(entry_of, self._search.records(term("action", evidence.action), kinds=("outcome",)))
         position = next((each.position for each in outcomes if each.fields.get("evidence") == evidence_id), None)
         payload = self._reads.payload(evidence.payload)
         if payload is None:
@@ -253,13 +276,12 @@ class Gathering:
         if action.agent == REMIT or action.effect is Effect.READ or not action.targets:
             return ()
         until = max(action.opened_at, action.intended_at or 0, action.ended_at or 0)
-        query = Query(
-            agent=REMIT, case=action.case, connector=action.connector, since=action.opened_at - _BEFORE, until=until
-        )
+        since = action.opened_at - _BEFORE
         asked = self._support_tools(action)
+        wanted = (("agent", REMIT), ("case", action.case), ("connector", action.connector))
         found = (
             each
-            for each in self._reads.actions(query)
+            for each in self._proposed_with(*wanted, since=since, until=until)
             if not set(action.targets).isdisjoint(each.targets) and (asked is None or each.tool in asked)
         )
         return tuple(
@@ -278,10 +300,19 @@ class Gathering:
     def _undone_by(self, action: Action) -> tuple[str, ...]:
         if action.effect is Effect.READ or action.ended_at is None:
             return ()
-        query = Query(
-            run=action.run, connector=action.connector, since=action.opened_at, states=(State.DONE,), limit=1000
-        )
-        return tuple(each.id for each in self._reads.actions(query) if each.undoes == action.id)
+        undoing = self._proposed_with(("undoes", action.id))
+        return tuple(each.id for each in undoing if each.state is State.DONE and each.run == action.run)
+
+    def _proposed_with(
+        self, *wanted: tuple[str, str], since: Instant | None = None, until: Instant | None = None
+    ) -> Iterator[Action]:
+        """The newest hundred actions whose proposals have these terms, as they stand now."""
+        groups = [(term(*each),) for each in (("kind", "proposal"), *wanted)]
+        with closing(self._search.matching(groups, since=since, until=until)) as matching:
+            for record in islice(matching, _MOST_AROUND):
+                action = self._reads.action(record.action)
+                if action is not None:
+                    yield action
 
     def _stopping(self, action: Action, entries: Sequence[Entry]) -> Stopping | None:
         """The stop that voided or cut the action, if one did."""
@@ -295,7 +326,7 @@ class Gathering:
         if isinstance(outcome.get("stop"), str):
             sent = "severed" if State.CUT in ends else "may_still_land"
             return self._stop(str(outcome["stop"]), _CUT[sent if outcome.get("handed_over") else "not_sent"])
-        for record in reversed(self._reads.records(kinds=("cut",), limit=_MOST_STOPS)):
+        for record in reversed(self._search.records(term("names", action.id), kinds=("cut",))):
             fields = entry_of(record).fields
             for name, effect in _CUT.items():
                 named = fields.get(name)
@@ -305,22 +336,24 @@ class Gathering:
 
     def _stop(self, stop_id: str, effect: str) -> Stopping:
         told: dict[str, Entry] = {}
-        for record in self._reads.records(kinds=("stop", "resume"), limit=2 * _MOST_STOPS):
+        for record in self._search.records(term("stop", stop_id), kinds=("stop", "resume")):
             entry = entry_of(record)
             if entry.fields.get("stop") == stop_id:
                 told[entry.kind] = entry
         order, lifted = told.get("stop"), told.get("resume")
         if order is None:
             return Stopping(stop=stop_id, effect=effect)
-        scope = " ".join(filter(None, (str(order.fields.get("scope", "")), str(order.fields.get("name", "")))))
+        names = self.naming.of(told.values())
+        placed, ended = named(order.fields, names), named(lifted.fields, names) if lifted else {}
+        scope = " ".join(filter(None, (str(placed.get("scope", "")), str(placed.get("name", "")))))
         return Stopping(
             stop=stop_id,
             effect=effect,
-            mode=str(order.fields.get("mode", "")),
+            mode=str(placed.get("mode", "")),
             scope=scope,
-            by=str(order.fields.get("by", "")),
+            by=str(placed.get("by", "")),
             at=order.at,
-            lifted_by=str(lifted.fields.get("by", "")) if lifted else "",
+            lifted_by=str(ended.get("by", "")),
             lifted_at=lifted.at if lifted else None,
         )
 

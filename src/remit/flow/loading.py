@@ -65,7 +65,13 @@ def check_boundary(
     change that is not provably a tightening needs the signatures of a widening, by both the old and the new file. An
     expired one loads: every `auto` in it becomes `approve`.
     """
-    boundary = load(signed.data)
+    return check_parsed(load(signed.data), signed, roster, before, standing, now)
+
+
+def check_parsed(
+    boundary: Boundary, signed: Signed, roster: Roster, before: Accepted | None, standing: Boundary | None, now: Instant
+) -> Loaded:
+    """The same for a boundary that was read from `signed.data` before."""
     digest = boundary_digest(signed.data)
     again = before is not None and before.digest == digest
     wide = before is None or (not again and (standing is None or widens(standing, boundary)))

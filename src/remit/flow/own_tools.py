@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from remit.flow.answers import Answer, ShownTool
+from remit.flow.concluding import Concluding, Conclusion
 from remit.flow.force import Forces, Tool, categories_of
 from remit.flow.ports import Alerts, Clock, Ids, Store, Transaction
 from remit.flow.runs import Runs
@@ -20,7 +21,7 @@ from remit.flow.steward import Steward
 from remit.gates import intake, journal
 from remit.model.display import safe_line
 from remit.model.errors import Misuse, Refusal
-from remit.model.words import REMIT, Clause, Decision, Json, Payload, Rationale, Run, State
+from remit.model.words import REMIT, VERDICTS, Clause, Decision, Json, Run, State
 
 _MOST_CLIENTS = 4  # words of clients about themselves that are kept of one run
 
@@ -60,7 +61,7 @@ OWN_TOOLS: tuple[ShownTool, ...] = (
         "Record your verdict on the case: malicious, benign or undetermined, why, and on which evidence.",
         _schema(
             {
-                "verdict": {"type": "string", "enum": ["malicious", "benign", "undetermined"]},
+                "verdict": {"type": "string", "enum": list(VERDICTS)},
                 "rationale": intake.RATIONALE_SCHEMA,
                 "evidence": {"type": "array", "items": {"type": "string", "maxLength": 64}, "maxItems": 200},
                 "alternatives": {"type": "array", "items": {"type": "string", "maxLength": 2000}, "maxItems": 20},
@@ -82,20 +83,20 @@ OWN_TOOLS: tuple[ShownTool, ...] = (
 )
 
 
-class Conclusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an agent concludes. Its own claim, kept as such."""
-
-    verdict: str
-    rationale: Rationale
-    evidence: tuple[str, ...] = ()
-    alternatives: tuple[str, ...] = ()
-
-
 class OwnTools:
     """See the module. Owned by the event loop."""
 
     def __init__(
-        self, *, store: Store, forces: Forces, steward: Steward, runs: Runs, clock: Clock, ids: Ids, alerts: Alerts
+        self,
+        *,
+        store: Store,
+        forces: Forces,
+        steward: Steward,
+        runs: Runs,
+        clock: Clock,
+        ids: Ids,
+        alerts: Alerts,
+        concluding: Concluding,
     ) -> None:
         self._store = store
         self._forces = forces
@@ -104,6 +105,7 @@ class OwnTools:
         self._clock = clock
         self._ids = ids
         self._alerts = alerts
+        self._concluding = concluding
         self._clients: dict[str, set[str]] = {}
         self.names = frozenset(tool.name for tool in OWN_TOOLS)
 
@@ -118,7 +120,7 @@ class OwnTools:
                 return await wait(run, _action_id(arguments), hold=hold)
             case "withdraw":
                 return await self._withdraw(run, _action_id(arguments))
-        return await self._conclude(run, arguments)
+        return await self._conclude(run, arguments, wait, hold)
 
     def note_client(self, run: Run, client: str) -> None:
         """Keep the client's own word about itself with the run, once for each run and word."""
@@ -148,7 +150,7 @@ class OwnTools:
             if now is not None and now.calls > now.max_calls + 1:
                 return  # counted; one record has said that the budget is used up
             why = "none" if tool is None else "parked"
-            known = {"connector": tool.connector, "tool": tool.definition.name} if tool else {}
+            known: dict[str, Json] = {"connector": tool.connector, "tool": tool.definition.name} if tool else {}
             tx.append(journal.record("refusal", at, run=run.id, agent=run.agent, clauses=[clause.id], why=why, **known))
 
         await self._store.commit(step)
@@ -161,7 +163,7 @@ class OwnTools:
             action is None or action.run != run.id or action.opened_by
         ):  # a human's order is not the agent's to take back
             raise Refusal(f"this run has no action `{action_id}`", hint="use the `action_id` that a call answered")
-        moved = await self._steward.withdraw(action, f"agent {run.agent}")
+        moved = await self._steward.withdraw(action)
         return Answer(
             state=moved.state,
             action=moved.id,
@@ -169,44 +171,17 @@ class OwnTools:
             structured={"state": moved.state, "action_id": moved.id},
         )
 
-    async def _conclude(self, run: Run, arguments: dict[str, Json]) -> Answer:
+    async def _conclude(self, run: Run, arguments: dict[str, Json], wait: Wait, hold: float) -> Answer:
         conclusion = self._conclusion(arguments)
-        at = self._clock.now()
-        payload = Payload(
-            id=f"{self._ids.new('vrd')}.verdict",
-            kind="verdict",
-            salt=self._ids.salt(),
-            data=msgspec.json.encode(conclusion),
-        )
-        cited = [*conclusion.evidence, *(signal.evidence for signal in conclusion.rationale.signals if signal.evidence)]
-
-        def step(tx: Transaction) -> Run:
-            now = tx.count_call(run.id) or run
-            if now.closed_at is not None or at >= now.expires_at:
-                raise Refusal("the run is over, so it cannot conclude any more", state="run")
-            if now.calls > now.max_calls and now.verdict:
-                raise Refusal("the run has used its calls, and has its verdict", hint="the last verdict stands")
-            known = [each for each in dict.fromkeys(cited) if _own_evidence(tx, each, run)]
-            tx.put_payload(payload)
-            verdict = journal.record(
-                "verdict",
-                at,
-                run=run.id,
-                agent=run.agent,
-                case=run.case,
-                verdict=conclusion.verdict,
-                evidence=known,
-                not_shown=len(set(cited)) - len(known),
-                payload=journal.commitment(payload),
-                kept=payload.id,
-            )
-            concluded = replace(now, verdict=conclusion.verdict)
-            tx.put_run(concluded, verdict)
-            return concluded
-
-        concluded = await self._store.commit(step)
-        self._runs.remember(concluded)
-        return _answer({"state": "done", "recorded": True, "verdict": conclusion.verdict, "case": run.case})
+        found, new = await self._concluding.conclude(run, conclusion)
+        if isinstance(found, Run):
+            self._runs.remember(found)
+            return _answer({"state": "done", "recorded": True, "verdict": conclusion.verdict, "case": run.case})
+        if new and found.state is State.WAITING:
+            self._alerts.send({"code": "waiting", "action": found.id, "agent": found.agent})
+        elif new and found.state is State.BLOCKED:
+            self._steward.tell(found, "forbidden")
+        return await wait(run, found.id, hold=hold)
 
     def _conclusion(self, arguments: dict[str, Json]) -> Conclusion:
         try:
@@ -214,7 +189,7 @@ class OwnTools:
         except msgspec.ValidationError as error:
             raise Misuse(f"the conclusion does not fit its schema: {error}", hint="see `tools/list`") from None
         intake.check_rationale(conclusion.rationale)
-        if conclusion.verdict not in ("malicious", "benign", "undetermined"):
+        if conclusion.verdict not in VERDICTS:
             shown = safe_line(conclusion.verdict, 40)
             says = f"a verdict is `malicious`, `benign` or `undetermined`, not `{shown}`"
             raise Misuse(says, hint="conclude again with one of the three")
@@ -244,11 +219,6 @@ def my_remit(force: Any, run: Run, now: int) -> dict[str, Json]:
         "seconds_left": max((run.expires_at - now) // 1_000_000, 0),
         "boundary": {"name": force.boundary.name, "version": force.boundary.version},
     }
-
-
-def _own_evidence(tx: Transaction, evidence_id: str, run: Run) -> bool:
-    found = tx.evidence(evidence_id)
-    return found is not None and found.run == run.id
 
 
 def _answer(structured: dict[str, Json]) -> Answer:

@@ -16,6 +16,7 @@ POINTS: dict[str, str] = {
     "approved": "the last approval is durable; execution has not begun",
     "executing": "an approved action was asked again; its intent is not recorded",
     "set out": "the intent of an approved action is durable; nothing has started",
+    "witnessing": "the intent is durable and no witness has cosigned it yet; nothing was handed over",
     "minted": "the warrant exists; nothing was handed over",
     "handing over": "the next thing is the first byte to the connector",
     "answered": "the connector has answered; the outcome is not recorded",

@@ -5,7 +5,8 @@ What lives here: protocols and the values that cross them. What never may: an im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -21,11 +22,15 @@ from remit.model.words import (
     Payload,
     Record,
     Run,
+    Tombstone,
     Used,
     Window,
 )
 
 T = TypeVar("T")
+
+PAYLOAD_CLASSES = ("proposals", "read_results", "change_results", "verdicts")
+"""The classes of payloads that retention can prune. All others are kept for ever."""
 
 
 class Transaction(Protocol):
@@ -75,6 +80,29 @@ class Transaction(Protocol):
     # payloads and records
     def put_payload(self, payload: Payload) -> None: ...
     def payload(self, payload_id: str) -> Payload | None: ...
+    def erase(self, payload_ids: Sequence[str], record: Record) -> None:
+        """Remove these payloads, and append the record that says so; the evidence that one of them was loses its
+        digest. Their keys are destroyed by `Store.purge`. Ids of payloads that are gone are passed over."""
+        ...
+
+    def scrub(self, action_id: str, names: Mapping[str, str]) -> None:
+        """Put these stand-ins in the place of the names of targets, wherever the store keeps them for this action.
+
+        Needs a record in the same step. Raises `ValueError` while the action can still have an effect.
+        """
+        ...
+
+    def scrub_run(self, run_id: str, names: Mapping[str, str]) -> None:
+        """The same for the mandate of a run; what its client and its opener declared goes too. Raises `ValueError`
+        while the run is open."""
+        ...
+
+    def prune(self, payload_class: str, before: Instant, limit: int) -> int:
+        """Remove the oldest `limit` payloads of one of `PAYLOAD_CLASSES` that were put before that time, and return
+        how many. Needs a record in the same step where it is more than 0. Proposals of actions that can still have an
+        effect stay."""
+        ...
+
     def append(self, record: Record) -> None: ...
 
     # runs
@@ -114,7 +142,12 @@ class Transaction(Protocol):
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """What `find` looks for; empty fields match everything. Times in microseconds; newest first."""
+    """What `find` looks for; empty fields match everything. Times in microseconds; newest first.
+
+    The fields after `clause` are known to the index alone (`Stories.find`), not to `Reads.actions`: `approver` is a
+    person's id, `skill` and `intel` are names, perhaps with `@version`, `evidence` is the id of what was cited, and
+    `signal` and `words` are words that must all be there.
+    """
 
     target: str = ""
     agent: str = ""
@@ -124,6 +157,13 @@ class Query(Struct, frozen=True, kw_only=True):
     connector: str = ""
     states: tuple[str, ...] = ()
     clause: str = ""
+    approver: str = ""
+    verdict: str = ""
+    skill: str = ""
+    intel: str = ""
+    evidence: str = ""
+    signal: str = ""
+    words: str = ""
     since: Instant | None = None
     until: Instant | None = None
     limit: int = 100
@@ -150,7 +190,26 @@ class Reads(Protocol):
     def records(
         self, *, action: str = "", run: str = "", kinds: Sequence[str] = (), limit: int = 1000
     ) -> list[StoredRecord]: ...
-    def payload(self, payload_id: str) -> Payload | None: ...
+    def records_from(self, position: int, limit: int) -> list[StoredRecord]:
+        """At most `limit` records from this position on, in order."""
+        ...
+
+    def records_at(self, positions: Sequence[int]) -> list[StoredRecord]:
+        """The records at these positions, in order, each once; positions without one are left out."""
+        ...
+
+    def payload(self, payload_id: str) -> Payload | None:
+        """The payload; None where it was erased or pruned, or never was. Raises `Fault` where its key is missing."""
+        ...
+
+    def tombstone(self, payload_id: str) -> Tombstone | None:
+        """What says that this payload was erased, if it was."""
+        ...
+
+    def prunable(self, payload_class: str, before: Instant) -> int:
+        """How many payloads of the class were put before that time and are there still."""
+        ...
+
     def evidence(self, evidence_id: str) -> Evidence | None: ...
     def evidence_of(self, run_id: str) -> list[Evidence]: ...
     def approvals(self, action_id: str) -> tuple[Approval, ...]: ...
@@ -160,6 +219,74 @@ class Reads(Protocol):
     def counts(self) -> dict[str, int]: ...
     def latest(self) -> Instant:
         """The latest time in any record, 0 where there is none: the clock's durable high-water mark."""
+        ...
+
+
+class Look(Protocol):
+    """One look into the index: what it held at one moment.
+
+    A term is `field=value` as `remit.gates.search` makes it. A record is known by its position. Every method may raise
+    `Torn`.
+    """
+
+    @property
+    def position(self) -> int:
+        """How many records it covers: those before this position."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Empty, or why it covers nothing: there is no index, or it cannot be trusted."""
+        ...
+
+    def match(
+        self, groups: Sequence[Sequence[str]], *, since: Instant | None = None, until: Instant | None = None
+    ) -> Iterator[int]:
+        """The positions that have at least one term of every group, newest first. Times only narrow proposals,
+        refusals and verdicts; without groups nothing matches."""
+        ...
+
+    def which(self, position: int, terms: Iterable[str]) -> frozenset[str]:
+        """Those of the terms that this position has."""
+        ...
+
+    def proposal(self, action_id: str) -> int | None:
+        """Where the proposal of an action stands, if the index covers it."""
+        ...
+
+
+class Torn(Exception):
+    """The index cannot be trusted, or cannot be read: the message says why. The store still has everything."""
+
+
+class Index(Protocol):
+    """Finds records by their terms. It only ever lags behind: what it does not cover yet is read from the store. It
+    can be lost at any time, and built anew."""
+
+    def look(self) -> AbstractContextManager[Look]:
+        """A look at what it covers now: nothing, where it is missing, torn, or not about this store."""
+        ...
+
+    def follow(self, first: int, records: Sequence[StoredRecord]) -> None:
+        """Say that these records are durable, from any thread. Returns at once and never raises."""
+        ...
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Remove what was learned from the payloads of these actions (`act_…`) or payloads (`act_….proposal`,
+        `vrd_….verdict`), which are gone from the store by now. Raises `Fault` where it cannot."""
+        ...
+
+    def catch_up(self) -> int:
+        """Take in everything that is durable by now, and forget what that says is gone; where it stands then. From any
+        thread; takes as long as it takes. Raises `Fault` where it cannot."""
+        ...
+
+
+class Leavings(Protocol):
+    """What connectors wrote to stderr, which may repeat what they were called with."""
+
+    async def forget(self, connectors: Iterable[str]) -> None:
+        """Empty what was kept of theirs so far, files and memory. Raises `Fault` where it cannot."""
         ...
 
 
@@ -182,6 +309,13 @@ class Store(Protocol):
 
     def commit_soon(self, step: Callable[[Transaction], Any]) -> None:
         """Queue a step from any thread without waiting for it (a stop's record). Never raises."""
+        ...
+
+    async def purge(self) -> int:
+        """Drive what steps have removed out of every file, its keys last, and return how many keys were destroyed.
+
+        Raises `Fault` where that cannot be finished now; it is finished by the next call, or when the store is opened.
+        """
         ...
 
     @property
@@ -269,6 +403,65 @@ class Alerts(Protocol):
     """Where alerts go besides the journal. Never waits and never raises."""
 
     def send(self, alert: dict[str, Json]) -> None: ...
+
+
+class LogState(Struct, frozen=True, kw_only=True):
+    """How far the log is: `size` entries are under the newest checkpoint, published at `signed_at` (0: not yet)."""
+
+    origin: str = ""
+    size: int = 0
+    signed_at: Instant = 0
+
+
+class Log(Protocol):
+    """The provable log, as the flow sees it. Safe to call from any thread."""
+
+    def trouble(self) -> str:
+        """Empty, or why records do not come under a signed checkpoint: then every action is refused. Called for each
+        action, so it costs microseconds."""
+        ...
+
+    @property
+    def state(self) -> LogState:
+        """How far it is."""
+        ...
+
+
+class WitnessState(Struct, frozen=True, kw_only=True):
+    """One witness: the `size` of the last checkpoint that it cosigned (0: none yet), and why it is `away`, if it is."""
+
+    name: str
+    url: str
+    size: int
+    away: str
+
+
+class WitnessesState(Struct, frozen=True, kw_only=True):
+    """The witnesses of the log. Records below `size` are under a checkpoint that `quorum` of them cosigned (0: there
+    are none)."""
+
+    quorum: int = 0
+    size: int = 0
+    witnesses: tuple[WitnessState, ...] = ()
+
+
+class Witnesses(Protocol):
+    """Those outside who cosign the log, as the flow sees them. Safe to call from any thread."""
+
+    def away(self) -> str:
+        """Empty while enough witnesses cosign what there is, or have nothing to cosign; else why that is not so. Costs
+        microseconds."""
+        ...
+
+    async def cover(self, position: int, seconds: float) -> bool:
+        """Wait until enough witnesses have cosigned a checkpoint that has the record at `position`, at most so long.
+        Returns whether they have."""
+        ...
+
+    @property
+    def state(self) -> WitnessesState:
+        """Who they are and how far they are."""
+        ...
 
 
 class Ids(Protocol):

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from remit.flow.filing import Filing
 from remit.flow.force import Force, Forces
 from remit.flow.loading import (
     Accepted,
@@ -28,19 +29,21 @@ from remit.flow.loading import (
     put_together,
     tightened,
 )
-from remit.flow.ports import Alerts, Clock, Store, Transaction
+from remit.flow.ports import Alerts, Clock, Ids, Store, Transaction
 from remit.gates import journal
 from remit.gates.boundary.load import load
 from remit.gates.boundary.words import Boundary
+from remit.gates.journal import Pseudonyms
 from remit.model.canonical import sha256_hex
 from remit.model.definitions import LockFile, load_lock
 from remit.model.errors import Misuse, RemitError
 from remit.model.manifest import Manifest
 from remit.model.people import Roster, load_roster, verify_successor
 from remit.model.targets import Inventory, dump_inventory, load_inventory
-from remit.model.words import Definition, Instant, Record
+from remit.model.words import Definition, Instant, Payload, Record
 
 ROSTER, BOUNDARY, BOUNDARY_FILE, INVENTORY = "roster", "boundary", "boundary.file", "inventory"
+PEOPLE = "people"
 
 
 def lock_fact(connector: str) -> str:
@@ -91,8 +94,10 @@ class _Gathered(Struct, frozen=True):
     roster: Roster
     roster_data: bytes
     roster_signers: tuple[str, ...]
+    roster_filing: Filing
     loaded: Loaded
     boundary_data: bytes
+    boundary_filing: Filing
     inventory: Inventory
     inventory_data: bytes
     inventory_applied: tuple[str, ...]
@@ -104,14 +109,25 @@ class Reloading:
     """See the module. Owned by the event loop; one load at a time (its caller holds the lock)."""
 
     def __init__(
-        self, *, home: str, store: Store, sources: Sources, offers: Offers, clock: Clock, alerts: Alerts
+        self,
+        *,
+        home: str,
+        store: Store,
+        sources: Sources,
+        offers: Offers,
+        clock: Clock,
+        ids: Ids,
+        alerts: Alerts,
+        names: Pseudonyms,
     ) -> None:
         self._home = home
         self._store = store
         self._sources = sources
         self._offers = offers
         self._clock = clock
+        self._ids = ids
         self._alerts = alerts
+        self._names = names
         self._forces: Forces | None = None
         self._waits: tuple[str, ...] = ()
         self._loaded: Loaded | None = None
@@ -186,17 +202,25 @@ class Reloading:
                 raise Misuse(f"connector `{connector}` no longer offers `{tool}` as it was looked at", hint=hint)
         lock = LockFile(dict(digests))
         text = lock.dump(connector)
-        at = self._clock.now()
-        accepted = journal.record("tools.accepted", at, connector=connector, tools=dict(digests))
-        await self._store.commit(lambda tx: tx.set_fact(lock_fact(connector), text.encode(), accepted, *records))
+        payload = journal.words(self._ids.new("con"), "tools", self._ids.salt(), tools=dict(digests))
+        kept = journal.commits(payload)
+        accepted = journal.record(
+            "tools.accepted", self._clock.now(), connector=connector, tools=len(digests), payloads=kept
+        )
+
+        def step(tx: Transaction) -> None:
+            tx.put_payload(payload)
+            tx.set_fact(lock_fact(connector), text.encode(), accepted, *records)
+
+        await self._store.commit(step)
         self._sources.write_lock(connector, text)
         self.tools_changed()
         return lock
 
     # --- gathering ---------------------------------------------------------------------------------------------
 
-    def _gather(self, accepted: tuple[Roster, bytes, tuple[str, ...]], now: Instant) -> _Gathered:
-        roster, roster_data, roster_signers = accepted
+    def _gather(self, accepted: tuple[Roster, Signed, tuple[str, ...]], now: Instant) -> _Gathered:
+        roster, roster_file, roster_signers = accepted
         signed = self._sources.boundary()
         before, standing = self._before()
         loaded = check_boundary(signed, roster, before, standing, now)
@@ -204,19 +228,30 @@ class Reloading:
         check_pins(loaded.boundary, manifests)
         inventory, data, applied, waits = self._inventory()
         return _Gathered(
-            roster, roster_data, roster_signers, loaded, signed.data, inventory, data, applied, waits, manifests
+            roster=roster,
+            roster_data=roster_file.data,
+            roster_signers=roster_signers,
+            roster_filing=Filing.of("ros", roster_file.data, roster_file.signatures, self._ids),
+            loaded=loaded,
+            boundary_data=signed.data,
+            boundary_filing=Filing.of("bnd", signed.data, signed.signatures, self._ids),
+            inventory=inventory,
+            inventory_data=data,
+            inventory_applied=applied,
+            inventory_waits=waits,
+            manifests=manifests,
         )
 
-    def _roster(self, now: Instant) -> tuple[Roster, bytes, tuple[str, ...]]:
+    def _roster(self, now: Instant) -> tuple[Roster, Signed, tuple[str, ...]]:
         accepted = self._store.reads.fact(ROSTER)
         if accepted is None:
             raise Misuse("this home has no first roster on record", hint="`remit init` makes a home with one")
         signed = self._sources.roster()
         old = load_roster(accepted)
         if signed.data == accepted:
-            return old, accepted, ()
+            return old, signed, ()
         new, signers = verify_successor(old, signed.data, signed.signatures.values(), now=now)
-        return new, signed.data, tuple(person.id for person in signers)
+        return new, signed, tuple(person.id for person in signers)
 
     def _before(self) -> tuple[Accepted | None, Boundary | None]:
         fact, file = self._store.reads.fact(BOUNDARY), self._store.reads.fact(BOUNDARY_FILE)
@@ -239,29 +274,38 @@ class Reloading:
     def _write(self, tx: Transaction, gathered: _Gathered, records: Sequence[Record]) -> None:
         at = self._clock.now()
         loaded = gathered.loaded
-        signers = [person.id for person in loaded.signers]
-        if tx.fact(ROSTER) != gathered.roster_data:
-            version, by = gathered.roster.version, list(gathered.roster_signers)
-            entry = journal.record("roster.loaded", at, digest=gathered.roster.digest, version=version, signers=by)
-            tx.set_fact(ROSTER, gathered.roster_data, entry)
-        tx.set_fact(kept_fact(ROSTER, gathered.roster.digest), gathered.roster_data)
+        self._write_roster(tx, gathered, at)
         entry = journal.record(
             "boundary.loaded",
             at,
             name=loaded.boundary.name,
             digest=loaded.digest,
             version=loaded.boundary.version,
-            signers=signers,
+            signers=self._names.people(person.id for person in loaded.signers),
             expired=at >= loaded.boundary.not_after,
-            pins=loaded.boundary.pins,
+            payloads=gathered.boundary_filing.keep(tx),
         )
         accepted = msgspec.json.encode(Accepted(loaded.digest, loaded.boundary.version))
         tx.set_fact(BOUNDARY, accepted, entry, *records)
-        if tx.fact(BOUNDARY_FILE) != gathered.boundary_data:
-            file = journal.record("boundary.file", at, digest=loaded.digest, bytes=len(gathered.boundary_data))
-            tx.set_fact(BOUNDARY_FILE, gathered.boundary_data, file)
+        tx.set_fact(BOUNDARY_FILE, gathered.boundary_data)
         tx.set_fact(kept_fact(BOUNDARY_FILE, loaded.digest), gathered.boundary_data)
         self._write_inventory(tx, gathered, at)
+
+    def _write_roster(self, tx: Transaction, gathered: _Gathered, at: Instant) -> None:
+        roster = gathered.roster
+        if tx.fact(ROSTER) != gathered.roster_data:
+            entry = journal.record(
+                "roster.loaded",
+                at,
+                digest=roster.digest,
+                version=roster.version,
+                signers=self._names.people(gathered.roster_signers),
+                payloads=gathered.roster_filing.keep(tx),
+            )
+            tx.set_fact(ROSTER, gathered.roster_data, entry)
+        tx.set_fact(kept_fact(ROSTER, roster.digest), gathered.roster_data)
+        people = {self._names.person(each.id): each.id for each in roster.people}
+        tx.set_fact(kept_fact(PEOPLE, roster.digest), msgspec.json.encode(people))
 
     def _write_inventory(self, tx: Transaction, gathered: _Gathered, at: Instant) -> None:
         digest = sha256_hex(gathered.inventory_data)
@@ -291,8 +335,16 @@ class Reloading:
             if self._offered.get(name) == (offered, parked):
                 continue
             self._offered[name] = (offered, parked)
-            changed = journal.record("connector.changed", at, connector=name, tools=offered, parked=parked)
-            self._store.commit_soon(partial(_append, changed))
+            payload = journal.words(self._ids.new("con"), "tools", self._ids.salt(), tools=offered, parked=parked)
+            changed = journal.record(
+                "connector.changed",
+                at,
+                connector=name,
+                tools=len(offered),
+                parked=len(parked),
+                payloads=journal.commits(payload),
+            )
+            self._store.commit_soon(partial(_append, changed, payload))
 
     def _force_of(
         self, loaded: Loaded, roster: Roster, inventory: Inventory, manifests: Mapping[str, Manifest]
@@ -316,5 +368,6 @@ class Reloading:
         return force
 
 
-def _append(record: Record, tx: Transaction) -> None:
+def _append(record: Record, payload: Payload, tx: Transaction) -> None:
+    tx.put_payload(payload)
     tx.append(record)

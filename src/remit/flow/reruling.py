@@ -166,7 +166,7 @@ class Reruling:
         if action.expires_at is not None and at >= action.expires_at:
             return Verdict(Event.EXPIRE, action.ruling)
         run = tx.run(action.run) or again.call.run
-        held = () if again.call.human else _ended(run, at)
+        held = () if again.call.human else ended(run, at)
         ruling = self._rulings.rule(tx, again.refused_by(*unmet), run, held, at)
         if ruling.decision is Decision.FORBID:
             return Verdict(Event.REFUSE, ruling)
@@ -179,7 +179,8 @@ class Reruling:
         return sorted(found, key=lambda action: (action.opened_at, action.id))
 
 
-def _ended(run: Run, at: Instant) -> tuple[Clause, ...]:
+def ended(run: Run, at: Instant) -> tuple[Clause, ...]:
+    """The clause that forbids anything more in a run that is over."""
     if run.closed_at is not None:
         return (Clause("run", Decision.FORBID, "the run is closed"),)
     if at >= run.expires_at:

@@ -12,7 +12,7 @@ from remit.flow.drafts import Call, Draft
 from remit.flow.force import Forces
 from remit.flow.in_flight import InFlight
 from remit.flow.lifecycle import unsettled
-from remit.flow.ports import Clock, Query, Reads, Transaction
+from remit.flow.ports import Clock, Log, Query, Reads, Transaction, Witnesses
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
 from remit.model.errors import Refusal
@@ -37,7 +37,7 @@ from remit.model.words import (
 ORPHANED_AFTER = 5 * SECOND
 MOST_WAITING = 50
 """Proposals of one run that may wait for humans at once: asks are scarce, and a flood of cards hides the one."""
-NOT_THE_AGENTS_FAULT = ("stop", "run", "budget", "clock")
+NOT_THE_AGENTS_FAULT = ("stop", "run", "budget", "clock", "log", "witness")
 MALFORMED = ("validation.", "intake.")
 _order = msgspec.json.Decoder(StopOrder)
 
@@ -59,12 +59,24 @@ def hold_fact(agent: str) -> str:
 class Rulings:
     """See the module. Methods that take a transaction run on the store's writer."""
 
-    def __init__(self, *, forces: Forces, stops: Stops, in_flight: InFlight, clock: Clock, reads: Reads) -> None:
+    def __init__(
+        self,
+        *,
+        forces: Forces,
+        stops: Stops,
+        in_flight: InFlight,
+        clock: Clock,
+        reads: Reads,
+        log: Log,
+        witnesses: Witnesses,
+    ) -> None:
         self._forces = forces
         self._stops = stops
         self._in_flight = in_flight
         self._clock = clock
         self._reads = reads
+        self._log = log
+        self._witnesses = witnesses
 
     def standing(self, tx: Transaction, call: Call, at: Instant) -> tuple[Run, tuple[Clause, ...]]:
         """The run as it stands in the store, this call counted, and the clauses that its end or budget adds."""
@@ -102,12 +114,17 @@ class Rulings:
 
     def rule(self, tx: Transaction, draft: Draft, run: Run, held: tuple[Clause, ...], at: Instant) -> Ruling:
         """The ruling, in the step that acts on it: boundary, quotas, stop, clock, unsettled outcomes, the run."""
-        held += self._stop_clauses(draft)
+        held += self._stop_clauses(draft) + self._log_clauses()
         if draft.effect is not Effect.READ:
             held += self._clock_clauses() + self._unsettled_clauses(tx, draft, at)
         evaluator = draft.force.evaluator
         used = tx.used(evaluator.windows(run.agent, draft.category, at))
-        return evaluator.rule(draft.request(run, at, held), used)
+        return evaluator.rule(draft.request(run, at, held, unwitnessed=self._unwitnessed(draft)), used)
+
+    def to_be_witnessed(self, draft: Draft, ruling: Ruling) -> bool:
+        """Whether the intent must be witnessed before anything is handed over. Where the ruling says `witness`, they
+        were away, and a human let it go on without them."""
+        return self._wants_witness(draft) and not any(clause.id == "witness" for clause in ruling.clauses)
 
     def might_be_auto(self, draft: Draft) -> bool:
         """Whether it would be `auto` if nothing stood in the quotas: worth asking the preconditions for."""
@@ -124,7 +141,7 @@ class Rulings:
         """
         if code == "forbidden" and not _forbidden_by_boundary(action.ruling):
             return []
-        records = [journal.of_action("alert", at, action, code=code, clauses=journal.clause_ids(action.ruling.clauses))]
+        records = [journal.of_action("alert", at, action, code=code, clauses=journal.listed(action.ruling.clauses))]
         tx.note_refusal(action.agent, at)
         limit = self._forces.current.boundary.refusals
         if tx.refusals(action.agent, at - limit.within) < limit.hold_after or tx.fact(hold_fact(action.agent)):
@@ -157,6 +174,19 @@ class Rulings:
     def _stop_clauses(self, draft: Draft) -> tuple[Clause, ...]:
         order = self._stops.check(draft.subject())
         return (stop.clause(order),) if order else ()
+
+    def _log_clauses(self) -> tuple[Clause, ...]:
+        """What cannot be proven is not done, reads included."""
+        why = self._log.trouble()
+        return (Clause("log", Decision.FORBID, f"nothing is done that cannot be proven: {why}"),) if why else ()
+
+    def _wants_witness(self, draft: Draft) -> bool:
+        """Remit's own reads are left out: they check what a human approved while the witnesses are away, too."""
+        category = draft.force.boundary.category(draft.category)
+        return category is not None and category.witnessed and not draft.call.own
+
+    def _unwitnessed(self, draft: Draft) -> bool:
+        return self._wants_witness(draft) and bool(self._witnesses.away())
 
     def _clock_clauses(self) -> tuple[Clause, ...]:
         why = self._clock.jumped()

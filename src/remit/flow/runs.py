@@ -6,7 +6,6 @@ anything that adds to a run's mandate later. INVARIANT: `Run.mandate` is written
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable
 
@@ -33,6 +32,7 @@ from remit.model.words import (
     Json,
     Label,
     Mandate,
+    Payload,
     Record,
     Run,
     State,
@@ -41,6 +41,7 @@ from remit.model.words import (
 
 LOOKUP_LIMIT = 50
 LONGEST_RUN = 24 * 60 * MINUTE
+LONGEST_CASE = 200  # characters: the case stands in every record of the run
 
 
 class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +82,7 @@ class Runs:
         at = self._clock.now()
         self._check(order)
         targets = await self._closed_targets(order, at)
+        at = self._clock.now()  # the lookups took their time, and were recorded
         token = tokens.PREFIX + self._ids.token()
         run = Run(
             id=self._ids.new("run"),
@@ -95,23 +97,34 @@ class Runs:
             max_calls=order.max_calls,
             declared=order.declared,
         )
-        opened = journal.record(
+        mandate = journal.words(
+            run.id, "mandate", self._ids.salt(), by=person, targets=list(targets), declared=order.declared
+        )
+        opened = self._opened(run, mandate)
+
+        def step(tx: Transaction) -> None:
+            tx.put_payload(mandate)
+            tx.put_run(run, opened, *records)
+
+        await self._store.commit(step)
+        self._by_token[run.token_hash] = run
+        return run, token
+
+    def _opened(self, run: Run, mandate: Payload) -> Record:
+        return journal.record(
             "run.opened",
-            at,
+            run.opened_at,
             run=run.id,
             agent=run.agent,
             case=run.case,
-            by=person,
+            by=self._names.person(run.opened_by),
             expires=run.expires_at,
-            targets=self._names.all(targets),
             categories=list(run.mandate.categories),
             boundary=self._forces.current.boundary_digest,
             integrity=run.label.integrity,
-            declared={name: hashlib.sha256(value.encode()).hexdigest() for name, value in order.declared.items()},
+            payloads=journal.commits(mandate),
+            **self._names.targets(run.mandate.targets),
         )
-        await self._store.commit(lambda tx: tx.put_run(run, opened, *records))
-        self._by_token[run.token_hash] = run
-        return run, token
 
     async def close(self, run_id: str, by: str, *records: Record) -> Run:
         """Close or revoke a run: its token is dead at once, what it left waiting is withdrawn. Idempotent.
@@ -125,6 +138,7 @@ class Runs:
         if run.closed_at is not None:
             return run
         at = self._clock.now()
+        who = self._names.person(by)
 
         def step(tx: Transaction) -> Run:
             now = tx.run(run_id) or run
@@ -132,7 +146,7 @@ class Runs:
             verdict = "none" if not now.verdict else "given"
             tx.put_run(
                 closed,
-                journal.record("run.closed", at, run=run_id, agent=run.agent, by=by, verdict=verdict, calls=now.calls),
+                journal.record("run.closed", at, run=run_id, agent=run.agent, by=who, verdict=verdict, calls=now.calls),
                 *records,
             )
             return closed
@@ -142,7 +156,7 @@ class Runs:
             if action.opened_by:
                 continue  # a human's order, which outlives the run that it undoes something of
             try:
-                await self._steward.withdraw(action, by)
+                await self._steward.withdraw(action, who)
             except (Refusal, Stale):
                 continue
         return closed
@@ -183,6 +197,9 @@ class Runs:
             raise Misuse(f"a run lasts from 1 s to 24 h, not {order.seconds} s")
         if not order.case:
             raise Misuse("a run needs a case: the alert or incident that it is about", hint="give one with `--case`")
+        if len(order.case) > LONGEST_CASE:
+            says = f"the case's name is {len(order.case)} characters long, expected at most {LONGEST_CASE}"
+            raise Misuse(says, hint="give the id of the alert or incident; what it says belongs elsewhere")
 
     def _categories(self, order: Order) -> tuple[str, ...]:
         agent = self._forces.current.boundary.agent(order.agent)

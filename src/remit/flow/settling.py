@@ -16,6 +16,7 @@ from remit.flow.ports import Clock, Reads, Store, Transaction
 from remit.flow.reruling import Reruling
 from remit.flow.steward import Steward
 from remit.gates import intake, journal, validation
+from remit.gates.journal import Pseudonyms
 from remit.model.errors import Misuse, Refusal
 from remit.model.words import Action, Event, Record, State, Target
 
@@ -32,7 +33,15 @@ class Settling:
     """See the module."""
 
     def __init__(
-        self, *, store: Store, forces: Forces, steward: Steward, reruling: Reruling, clock: Clock, hints: Hints
+        self,
+        *,
+        store: Store,
+        forces: Forces,
+        steward: Steward,
+        reruling: Reruling,
+        clock: Clock,
+        hints: Hints,
+        names: Pseudonyms,
     ) -> None:
         self._store = store
         self._reads: Reads = store.reads
@@ -41,6 +50,7 @@ class Settling:
         self._reruling = reruling
         self._clock = clock
         self._hints = hints
+        self._names = names
 
     async def ask(self, action_id: str, person: str) -> Settled:
         """Settle through the manifest's status tool: one governed read for each target. Raises `Misuse` where there is
@@ -62,14 +72,18 @@ class Settling:
                 return Settled(action, None, f"`{support.tool}` could not be asked ({read.state})")
             answers.add(validation.holds(support, raw))
         if answers == {True}:
-            return await self.settle(action_id, True, f"{support.tool}, asked by {person}")
+            return await self._settle(action_id, True, person, f"{support.tool}, asked by {person}")
         if answers == {False}:
-            return await self.settle(action_id, False, f"{support.tool}, asked by {person}")
+            return await self._settle(action_id, False, person, f"{support.tool}, asked by {person}")
         return Settled(action, None, f"`{support.tool}` gave no clear answer; look at the connector yourself")
 
-    async def settle(self, action_id: str, applied: bool, by: str, *records: Record) -> Settled:
+    async def settle(self, action_id: str, applied: bool, person: str, *records: Record) -> Settled:
         """Write down what became of it. `records` are the human's statement, where it was settled by hand."""
+        return await self._settle(action_id, applied, person, person, *records)
+
+    async def _settle(self, action_id: str, applied: bool, person: str, by: str, *records: Record) -> Settled:
         self._unsettled(action_id)
+        who = self._names.person(person)
 
         def step(tx: Transaction) -> Action:
             action = tx.action(action_id)
@@ -78,7 +92,7 @@ class Settling:
             at = self._clock.now()
             event = Event.SETTLE_APPLIED if applied else Event.SETTLE_NOT_APPLIED
             outcome = f"{'applied' if applied else 'not applied'}, settled by {by}"
-            settled = journal.of_action("settled", at, action, applied=applied, hand=bool(records), by=by)
+            settled = journal.of_action("settled", at, action, applied=applied, hand=bool(records), by=who)
             return tx.move(
                 action.id, action.revision, event, settled, *records, ended_at=at, outcome=outcome, settled_by=by
             )

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from functools import partial
 
 from remit.flow.carrying import Carrier
+from remit.flow.citing import cited
+from remit.flow.concluding import Concluding, is_conclusion
 from remit.flow.drafts import Call, Draft, draft
 from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
@@ -43,7 +45,7 @@ from remit.model.words import (
     Effect,
     Event,
     Instant,
-    Record,
+    Payload,
     Ruling,
     State,
     StopOrder,
@@ -74,6 +76,7 @@ class Steward:
         stops: Stops,
         in_flight: InFlight,
         carrier: Carrier,
+        concluding: Concluding,
         rulings: Rulings,
         reruling: Reruling,
         clock: Clock,
@@ -89,6 +92,7 @@ class Steward:
         self._stops = stops
         self._in_flight = in_flight
         self._carrier = carrier
+        self._concluding = concluding
         self._rulings = rulings
         self._reruling = reruling
         self._clock = clock
@@ -144,15 +148,16 @@ class Steward:
         if goes_on and not asked and proposed.call.tool.manifest.preconditions:
             raise Unasked
         tx.put_payload(proposed.payload)
-        commitment = journal.commitment(proposed.payload)
+        payloads = journal.commits(proposed.payload)
+        reasons = journal.reasons(proposed.rationale, cited(tx, proposed.rationale), run.id, at, self._names)
         if goes_on:
             action = proposed.action(run, State.EXECUTING, ruling, at, decided_at=at, intended_at=at)
             claims = self.claims(action)
             return tx.open(
                 action,
                 claims,
-                journal.proposal(action, at, self._names, commitment),
-                self._intent(action, ruling, by_human, at),
+                journal.proposal(action, at, self._names, payloads, reasons),
+                journal.intent(action, at, ruling, by_human, self._names),
                 *proposed.call.records,
             )
         if ruling.decision is Decision.APPROVE:
@@ -161,11 +166,14 @@ class Steward:
             if not by_human:
                 until = min(until, run.expires_at)
             action = proposed.action(run, State.WAITING, ruling, at, expires_at=until)
-            return tx.open(action, (), journal.proposal(action, at, self._names, commitment), *proposed.call.records)
+            return tx.open(
+                action, (), journal.proposal(action, at, self._names, payloads, reasons), *proposed.call.records
+            )
         action = proposed.action(run, State.BLOCKED, ruling, at, decided_at=at, ended_at=at)
-        records = [journal.proposal(action, at, self._names, commitment)]
-        records += self._rulings.refused(tx, action, "forbidden", at)
-        return tx.open(action, (), *records)
+        blocked = tx.open(action, (), journal.proposal(action, at, self._names, payloads, reasons))
+        for record in self._rulings.refused(tx, action, "forbidden", at):
+            tx.append(record)
+        return blocked
 
     def _twin(self, tx: Transaction, proposed: Draft) -> Action | None:
         if proposed.effect is Effect.READ or proposed.problems or proposed.call.human:
@@ -205,7 +213,8 @@ class Steward:
         step. Raises `Refusal` for an action that is not waiting.
         """
         self._point("deciding")
-        action = await self._store.commit(partial(self._decide_step, approval, verify))
+        payload = journal.statement(self._ids.new("vot"), self._ids.salt(), approval.statement, approval.signature)
+        action = await self._store.commit(partial(self._decide_step, approval, payload, verify))
         self._hints.changed(action.id)
         if action.state is State.APPROVED:
             self._point("approved")
@@ -214,7 +223,9 @@ class Steward:
             await self._refused(action, "rejected")
         return self._store.reads.action(action.id) or action
 
-    def _decide_step(self, approval: Approval, verify: Callable[[Action, Force], None], tx: Transaction) -> Action:
+    def _decide_step(
+        self, approval: Approval, payload: Payload, verify: Callable[[Action, Force], None], tx: Transaction
+    ) -> Action:
         at = self._clock.now()
         action = tx.action(approval.action)
         if action is None:
@@ -225,7 +236,10 @@ class Steward:
             raise Refusal(f"action `{action.id}` expired while it waited", state=State.EXPIRED)
         force = self._forces.current
         verify(action, force)
-        tx.put_approval(approval, journal.of_action("vote", at, action, person=approval.person, verb=approval.verb))
+        person, payloads = self._names.person(approval.person), journal.commits(payload)
+        vote = journal.of_action("vote", at, action, person=person, verb=approval.verb, payloads=payloads)
+        tx.put_payload(payload)
+        tx.put_approval(approval, vote)
         if approval.verb == "reject":
             records = self._rulings.refused(tx, action, "rejected", at)
             return tx.move(action.id, action.revision, Event.REJECT, *records, decided_at=at, ended_at=at)
@@ -240,6 +254,9 @@ class Steward:
         """Carry out an approved action: validate, rule again, write the intent, set out. Safe to call twice."""
         action = self._store.reads.action(action_id)
         if action is None or action.state is not State.APPROVED:
+            return
+        if is_conclusion(action):
+            await self._conclude(action)
             return
         while True:
             again = self._reruling.redraft(action, self._forces.current)
@@ -261,6 +278,14 @@ class Steward:
         elif moved.state is State.WAITING:
             self._alerts.send({"code": "waiting", "action": moved.id, "agent": moved.agent})
 
+    async def _conclude(self, action: Action) -> None:
+        """Carry out an approved verdict: nothing leaves Remit, so intent, verdict and outcome are one commit."""
+        moved = await self._concluding.carry_out(action)
+        if moved is not None and moved.state is State.BLOCKED:
+            self.tell(moved, "refused")
+        elif moved is not None and moved.state is State.WAITING:
+            self._alerts.send({"code": "waiting", "action": moved.id, "agent": moved.agent})
+
     def _execute_step(
         self, action: Action, again: Draft | Clause, unmet: tuple[Clause, ...], tx: Transaction
     ) -> Action:
@@ -277,12 +302,12 @@ class Steward:
             case Event.INTEND:
                 tx.reserve(self.claims(action, at))
                 people = tuple(approval.person for approval in approvals if approval.verb == "approve")
-                intent = self._intent(action, ruling, people, at)
+                intent = journal.intent(action, at, ruling, people, self._names)
                 return tx.move(action.id, action.revision, Event.INTEND, intent, intended_at=at, ruling=ruling)
             case Event.EXPIRE:
                 return self._expired(tx, action, at)
             case Event.ASK_AGAIN:
-                ids = journal.clause_ids(ruling.clauses)
+                ids = journal.listed(ruling.clauses)
                 anew = journal.of_action("asked.again", at, action, clauses=ids, ruling=journal.ruled(ruling))
                 return tx.move(action.id, action.revision, Event.ASK_AGAIN, anew, ruling=ruling)
         return self._refuse(tx, action, ruling, at)
@@ -294,8 +319,9 @@ class Steward:
 
     # --- withdraw, expire, void, recover -------------------------------------------------------------------------
 
-    async def withdraw(self, action: Action, by: str) -> Action:
-        """Take back a proposal that has not been executed. Raises `Refusal` where it is too late."""
+    async def withdraw(self, action: Action, by: str = journal.AGENT) -> Action:
+        """Take back a proposal that has not been executed. `by` is a person's pseudonym, or the agent. Raises `Refusal`
+        where it is too late."""
 
         def step(tx: Transaction) -> Action:
             now = tx.action(action.id)
@@ -406,24 +432,12 @@ class Steward:
             tool=draft.call.tool,
             arguments=draft.arguments.encode(),
             evidence_id=draft.evidence_id,
+            witnessed=self._rulings.to_be_witnessed(draft, action.ruling),
         )
         try:
             self._in_flight.start(action, carry, past_stops=draft.call.past_stops)
         except Stopped as stopped:
             await self._carrier.not_started(action, stopped.order)
-
-    def _intent(self, action: Action, ruling: Ruling, approvers: tuple[str, ...], at: Instant) -> Record:
-        return journal.of_action(
-            "intent",
-            at,
-            action,
-            digest=action.digest,
-            definition=action.definition,
-            ruling=journal.ruled(ruling),
-            approvers=list(approvers),
-            credential=action.credential,
-            warrant=action.warrant,
-        )
 
     def claims(self, action: Action, at: int | None = None) -> tuple[Claim, ...]:
         """The action's share of the quotas: one per target, or one without a target."""

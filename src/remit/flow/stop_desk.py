@@ -16,14 +16,14 @@ from msgspec.structs import replace
 
 from remit.flow.force import Forces
 from remit.flow.in_flight import Cut, InFlight
-from remit.flow.ports import Alerts, Clock, Store, Transaction
+from remit.flow.ports import Alerts, Clock, Ids, Store, Transaction
 from remit.flow.rulings import hold_fact
 from remit.flow.steward import Steward
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
 from remit.model.errors import Misuse, Refusal
-from remit.model.words import Instant, Record, ScopeKind, StopOrder
+from remit.model.words import Instant, Json, Payload, Record, ScopeKind, StopOrder
 
 LATCHED_BY_FILE = "stp_by_file"
 
@@ -64,21 +64,26 @@ class StopDesk:
         in_flight: InFlight,
         steward: Steward,
         clock: Clock,
+        ids: Ids,
         alerts: Alerts,
         names: Pseudonyms,
         loop: asyncio.AbstractEventLoop,
         forgive_clock: Callable[[], None],
+        keeps: Callable[[StopOrder], str] = lambda _: "",
     ) -> None:
+        """`keeps` says why an order cannot be lifted now, whoever asks; empty where it can."""
         self._store = store
         self._forces = forces
         self._stops = stops
         self._in_flight = in_flight
         self._steward = steward
         self._clock = clock
+        self._ids = ids
         self._alerts = alerts
         self._names = names
         self._loop = loop
         self._forgive_clock = forgive_clock
+        self._keeps = keeps
         self._tasks: set[asyncio.Task[object]] = set()
 
     def stop(self, order: StopOrder) -> StopReport:
@@ -128,21 +133,26 @@ class StopDesk:
         task.add_done_callback(self._tasks.discard)
 
     def _record(self, order: StopOrder, report: StopReport) -> None:
-        records = [
-            journal.stopped(order, self._names),
-            journal.record(
-                "cut",
-                order.at,
-                stop=order.id,
-                not_sent=list(report.not_sent),
-                severed=list(report.severed),
-                may_still_land=[each.action for each in report.may_still_land],
-                collateral=list(report.collateral),
-                microseconds=round(report.milliseconds * 1000),
-            ),
-        ]
-        self._store.commit_soon(partial(_append, records))
+        payload = self._order(order)
+        became = {
+            "not_sent": report.not_sent,
+            "severed": report.severed,
+            "may_still_land": [each.action for each in report.may_still_land],
+            "collateral": report.collateral,
+        }
+
+        def step(tx: Transaction) -> None:
+            at = self._clock.now()  # when it is written, which may be later: the log's times do not go back
+            cuts = journal.cuts(at, order, round(report.milliseconds * 1000), **became)
+            _append([journal.stopped(at, order, self._names, journal.commits(payload)), *cuts], payload, tx)
+
+        self._store.commit_soon(step)
         self._alerts.send({"code": "stopped", "stop": order.id, "mode": order.mode, "scope": str(order.scope)})
+
+    def _order(self, order: StopOrder) -> Payload:
+        """Who placed a stop, on what and why. Under an id of its own: a stop's id may come back (the `STOP` file's)."""
+        said = {"by": order.by, "reason": order.reason, "name": order.scope.name}
+        return journal.words(self._ids.new("stp"), "order", self._ids.salt(), **said)
 
     def _landing(self, action_id: str) -> Landing:
         found = next((each.action for each in self._in_flight.executions() if each.action.id == action_id), None)
@@ -163,19 +173,23 @@ class StopDesk:
         """
         orders = self._liftable(ids, person)
         at = self._clock.now()
+        payload = journal.words(self._ids.new("stp"), "order", self._ids.salt(), by=person, reason=reason)
+        fields: dict[str, Json] = {"by": self._names.person(person), "payloads": journal.commits(payload)}
         lifted = [
-            journal.record("resume", at, stop=order.id, by=person, placed_by=order.by, since=order.at)
+            journal.record(
+                "resume", at, stop=order.id, placed_by=self._names.placed_by(order), since=order.at, **fields
+            )
             for order in orders
         ]
 
-        await self._store.commit(partial(_write_lift, orders, [*lifted, *records]))
+        await self._store.commit(partial(_write_lift, orders, [*lifted, *records], payload))
         for order in orders:
             # What came in while the stop was placed, or could not be recorded as void then, must not outlive it.
             await self._steward.void(order)
         problem = self._stops.lift(frozenset(order.id for order in orders))
         if problem:
-            failed = journal.alert(at, "not-resumed", stops=[order.id for order in orders])
-            self._store.commit_soon(partial(_append, [failed]))
+            failed = journal.alert(at, "not-resumed", stops=[order.id for order in orders[: journal.MOST_LISTED]])
+            self._store.commit_soon(partial(_append, [failed], None))
             raise Refusal(f"the stop stays in force: {problem}", hint="make room or mend the disk, then resume again")
         if any(order.automatic and order.scope.kind is ScopeKind.EVERYTHING for order in orders):
             self._forgive_clock()
@@ -194,13 +208,16 @@ class StopDesk:
             raise Refusal(
                 "the latch can be read, so there is nothing to mend", hint="`remit resume` lifts what is in force"
             )
-        mended = journal.record("latch.mended", order.at, by=order.by, stop=order.id)
-        written = [mended, journal.stopped(order, self._names), *records]
-        await self._store.commit(partial(_append, written))
+        payload = self._order(order)
+        kept, by = journal.commits(payload), self._names.person(order.by)
+        at = self._clock.now()
+        mended = journal.record("latch.mended", at, by=by, stop=order.id, payloads=kept)
+        written = [mended, journal.stopped(at, order, self._names, kept), *records]
+        await self._store.commit(partial(_append, written, payload))
         problem = self._stops.mend(order)
         if problem:
-            failed = journal.alert(order.at, "not-mended", stops=[order.id])
-            self._store.commit_soon(partial(_append, [failed]))
+            failed = journal.alert(at, "not-mended", stops=[order.id])
+            self._store.commit_soon(partial(_append, [failed], None))
             raise Refusal(f"the latch stays as it is: {problem}", hint="make room or mend the disk, then mend it again")
         await self._steward.void(order)
         self._alerts.send({"code": "latch-mended", "by": order.by, "stop": order.id, "reason": order.reason})
@@ -220,6 +237,11 @@ class StopDesk:
                 "the file `STOP` is in the home, and while it is there it wins", hint="remove it, then `remit resume`"
             )
         for order in chosen:
+            if why := self._keeps(order):
+                raise Refusal(
+                    f"`{order.id}` cannot be lifted: {why}",
+                    hint="find out how it came to be; then `remit log continue --reason WHY` begins another log",
+                )
             if self._forces.current.boundary.resume_by_another_person and self._same_person(order, person):
                 raise Refusal(
                     f"`{person}` placed `{order.id}`, and the boundary wants another person to lift it",
@@ -239,13 +261,15 @@ def latched_by_file(marker: StopOrder) -> StopOrder:
     return replace(marker, id=LATCHED_BY_FILE, reason="the file `STOP` was put into the home")
 
 
-def _append(records: list[Record], tx: Transaction) -> None:
+def _append(records: list[Record], payload: Payload | None, tx: Transaction) -> None:
+    if payload is not None:
+        tx.put_payload(payload)
     for record in records:
         tx.append(record)
 
 
-def _write_lift(orders: tuple[StopOrder, ...], records: list[Record], tx: Transaction) -> None:
-    _append(records, tx)
+def _write_lift(orders: tuple[StopOrder, ...], records: list[Record], payload: Payload, tx: Transaction) -> None:
+    _append(records, payload, tx)
     for order in orders:
         if order.automatic and order.scope.kind is ScopeKind.AGENT and tx.fact(hold_fact(order.scope.name)):
             lifted = journal.record("hold", records[0].at, agent=order.scope.name, stop=order.id, lifted=True)

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from remit.model.canonical import encode, sha256_hex
 from remit.model.display import SECRET, safe_line, safe_text, without_values
+from remit.model.grounding import Mark, mark_of
 from remit.model.manifest import Support
 from remit.model.words import (
     SECOND,
@@ -30,6 +31,7 @@ from remit.model.words import (
     Label,
     Proposal,
     Rationale,
+    Source,
     Target,
 )
 
@@ -50,10 +52,12 @@ _CANNOT_UNDO: Final[dict[Effect, str]] = {
 
 
 class Cited(Struct, frozen=True, kw_only=True):
-    """A piece of evidence that the rationale cites. Without a label the run was never shown such evidence."""
+    """A signal that the agent weighed, and the evidence that it cites for it (empty where it cites none): both claimed.
+    Observed by Remit are mark, label and text. Without a label the run was never shown such evidence."""
 
     evidence: str
     says: str
+    mark: Mark = Mark.UNGROUNDED
     label: Label | None = None
     excerpt: str = ""
 
@@ -108,12 +112,14 @@ def card(
     evidence: Mapping[str, tuple[Evidence, str]] | None = None,
     practice: bool = False,
     secrets: Collection[str] = (),
+    worst: str = "",
 ) -> Card:
     """The card of an action as it was ruled.
 
     `targets` are the action's, as the inventory has them now. `evidence` holds the run's own pieces by id, each with
     the text to show of it; a cited id that is not among them is shown as such. `secrets` names the arguments that
-    the manifest says are secret now, beside those that it said were when the action was proposed.
+    the manifest says are secret now, beside those that it said were when the action was proposed. `worst` is the worst
+    case where it is none of the targets' own.
     """
     return Card(
         home=home,
@@ -132,7 +138,7 @@ def card(
         effect=action.effect,
         targets=tuple(targets),
         bounded=action.bounded,
-        worst_case=worst_case(action.effect, targets, bounded=action.bounded),
+        worst_case=worst or worst_case(action.effect, targets, bounded=action.bounded),
         undo=_undo(action.effect, undo),
         opened_at=action.opened_at,
         expires_at=action.expires_at,
@@ -185,14 +191,18 @@ def _cited(
 ) -> tuple[Cited, ...]:
     cited = []
     for signal in rationale.signals if rationale is not None else ():
-        if not signal.evidence:
-            continue
         found = evidence.get(signal.evidence)
         if found is None or found[0].run != action.run:
             cited.append(Cited(evidence=signal.evidence, says=signal.says))
-        else:
-            label, excerpt = found[0].label, found[1][:_LONGEST_EXCERPT]
-            cited.append(Cited(evidence=signal.evidence, says=signal.says, label=label, excerpt=excerpt))
+            continue
+        shown = Cited(
+            evidence=signal.evidence,
+            says=signal.says,
+            mark=mark_of(found[0], action.run, action.opened_at),
+            label=found[0].label,
+            excerpt=found[1][:_LONGEST_EXCERPT],
+        )
+        cited.append(shown)
     return tuple(cited)
 
 
@@ -298,22 +308,29 @@ def _second_screen(shown_card: Card, said_yes: Sequence[str]) -> list[str]:
 def _rationale_lines(rationale: Rationale | None) -> list[str]:
     if rationale is None:
         return ["The agent gives no reasons"]
-    lines = ["What the agent claims (its own words; nobody has checked them)", *_block(rationale.summary)]
-    lines += [f"  weighed: {safe_line(each.says, 300)}" for each in rationale.signals if not each.evidence]
-    lines += [f"  intel: {safe_line(f'{each.name} {each.version}'.strip())}" for each in rationale.intel]
+    lines = ["Claimed by the agent (its own words; nobody has checked them)", *_block(rationale.summary)]
+    lines += [f"  intel, claimed: {_source(each)}" for each in rationale.intel]
     if rationale.skill is not None:
-        lines.append(f"  skill: {safe_line(f'{rationale.skill.name} {rationale.skill.version}'.strip())}")
+        lines.append(f"  skill, claimed: {_source(rationale.skill)}")
     if rationale.confidence is not None:
-        lines.append(f"  confidence: {rationale.confidence:g}")
-    return lines + [f"  alternative: {safe_line(each, 300)}" for each in rationale.alternatives]
+        lines.append(f"  confidence, claimed: {rationale.confidence:g}")
+    return lines + [f"  alternative, claimed: {safe_line(each, 300)}" for each in rationale.alternatives]
+
+
+def _source(source: Source) -> str:
+    digest = f"({source.digest})" if source.digest else ""
+    return safe_line(" ".join(filter(None, (source.name, source.version, digest))))
 
 
 def _cited_lines(cited: Cited) -> list[str]:
+    lines = [f"Weighed, claimed: {safe_line(cited.says, 300)}"]
     name = safe_line(cited.evidence, 64)
+    if not cited.evidence:
+        return [*lines, f"  observed: {cited.mark}, it cites no evidence"]
     if cited.label is None:
-        return [f"It cites {name}, which this run was never shown", f"  it says: {safe_line(cited.says, 300)}"]
+        return [*lines, f"  observed: {cited.mark}, it cites {name}, which this run was never shown"]
     label = f"{cited.label.integrity}, {cited.label.confidentiality}, from {safe_line(cited.label.source, 60)}"
-    return [f"It cites {name} ({label})", f"  it says: {safe_line(cited.says, 300)}", *_block(cited.excerpt)]
+    return [*lines, f"  observed: {cited.mark}, it cites {name} ({label})", *_block(cited.excerpt)]
 
 
 def _block(text: str) -> list[str]:

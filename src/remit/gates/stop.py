@@ -10,12 +10,15 @@ Rules (all of them; there is no other way past a latch):
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from remit.model.words import Clause, Decision, Effect, Instant, Json, Scope, ScopeKind, StopMode, StopOrder
 
 BLIND_ID = "stp_blind"
 MARKER_ID = "stp_file"
+LOG_ID = "stp_log"
 LONGEST_NAME = 512  # a longer one would fill the latch file, and no stop after it would be durable
 MODE_RANK = {StopMode.HOLD: 0, StopMode.DRAIN: 1, StopMode.CUT: 2}
 
@@ -99,6 +102,11 @@ def marker_order(at: Instant) -> StopOrder:
     )
 
 
+def log_order(at: Instant, why: str) -> StopOrder:
+    """The hold on everything that comes where the store and what the log has signed are two histories."""
+    return StopOrder(id=LOG_ID, mode=StopMode.HOLD, scope=Scope(), at=at, by="remit", reason=why[:500], automatic=True)
+
+
 def mended_order(stop_id: str, at: Instant, person: str, reason: str) -> StopOrder:
     """The order that a mended latch begins with: nobody knows what the lost one held, so everything is stopped."""
     says = f"the latch was mended by {person}: {reason}"[:500]
@@ -135,21 +143,30 @@ def _writable(value: Json) -> str:
 
 
 def encode(latch: Latch) -> bytes:
-    """The latch file's bytes: JSON, one line, padded by the writer."""
-    return msgspec.json.encode({"version": 1, "orders": latch.orders})
+    """The latch file's bytes: JSON, one line, padded by the writer. The hash is over the bytes of the orders."""
+    orders = msgspec.json.encode(latch.orders)
+    return msgspec.json.encode(_File(version=2, sha256=hashlib.sha256(orders).hexdigest(), orders=msgspec.Raw(orders)))
 
 
 def decode(data: bytes) -> Latch:
-    """The latch from its file's bytes. Bytes that are not a latch give a blind one: never an empty one."""
+    """The latch from its file's bytes. Bytes that are not a latch give a blind one: never an empty one.
+
+    INVARIANT: a mixture of two latches, which is what a torn write leaves, is blind. Without the hash, a mixture could
+    be good JSON that lacks an order of both.
+    """
     try:
         kept = msgspec.json.decode(data.rstrip(b"\0 \n"), type=_File)
+        orders = msgspec.json.decode(kept.orders, type=tuple[StopOrder, ...])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Latch(blind=f"the latch file cannot be read ({error})")
-    if kept.version != 1:
-        return Latch(blind=f"the latch file has version {kept.version}, this remit reads version 1")
-    return Latch(kept.orders)
+    if kept.version != 2:
+        return Latch(blind=f"the latch file has version {kept.version}, this remit reads version 2")
+    if hashlib.sha256(kept.orders).hexdigest() != kept.sha256:
+        return Latch(blind="the latch file is torn: its orders are not those that its hash was made of")
+    return Latch(orders)
 
 
 class _File(msgspec.Struct):
     version: int
-    orders: tuple[StopOrder, ...]
+    orders: msgspec.Raw
+    sha256: str = ""

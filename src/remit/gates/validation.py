@@ -11,10 +11,10 @@ from typing import Final, NoReturn
 
 import jsonschema_rs
 
-from remit.model.canonical import BadJson, decode_strict
+from remit.model.canonical import BadJson, decode_strict, equal_json
 from remit.model.display import safe_line, shown
 from remit.model.errors import Misuse, Refusal
-from remit.model.manifest import Support, equal_json
+from remit.model.manifest import Support
 from remit.model.words import Clause, Decision, Instant, Json
 
 _DIALECTS: Final = frozenset(

@@ -275,3 +275,12 @@ def _below(path: str, key: str) -> str:
 
 def _code_point(character: str) -> str:
     return f"U+{ord(character):04X}"
+
+
+def equal_json(one: Json, other: Json) -> bool | None:
+    """Whether two scalars are the same JSON value; None where they are of different types, or not scalars."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other if isinstance(one, bool) and isinstance(other, bool) else None
+    if isinstance(one, int | float):
+        return one == other if isinstance(other, int | float) else None
+    return one == other if isinstance(one, str) and isinstance(other, str) else None

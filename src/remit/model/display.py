@@ -151,6 +151,24 @@ def redact_patterns(value: Value) -> Value:
     return _each_text(value, lambda text: _PATTERNS.sub(SECRET, text), 0)  # type: ignore[no-any-return]
 
 
+def redact_bytes(raw: bytes) -> bytes:
+    """`redact_patterns` for the bytes of a JSON document, or of a text; returns `raw` itself when there is none.
+
+    A document with something in it is encoded anew; one that is no JSON is searched as text.
+    """
+    upper = raw.upper()
+    if b"\\U" not in upper and not any(hint in upper for hint in _HINTS):
+        return raw
+    try:
+        value = msgspec.json.decode(raw)
+        clean = redact_patterns(value)
+        return raw if clean is value else _encode(clean)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        text = raw.decode("utf-8", "replace")
+        clean = redact_patterns(text)
+        return raw if clean is text else clean.encode()
+
+
 def shown(value: Json) -> str:
     """A found value as an error message may print it: short, on one line, safe, in backticks if it is a
     scalar."""

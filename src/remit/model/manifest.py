@@ -13,7 +13,8 @@ from typing import Literal, cast
 
 from msgspec import Struct
 
-from remit.model.canonical import sha256_hex
+from remit.model.audits import AuditMap, read_map
+from remit.model.canonical import equal_json, sha256_hex
 from remit.model.definitions import TOOL_NAME, LockFile
 from remit.model.display import shown
 from remit.model.reading import Reader, nearest, read_toml
@@ -149,6 +150,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     timeout: int = 30 * SECOND
     label: Label = Label()
     cuttable: bool = True
+    audit: AuditMap | None = None
     tools: dict[str, ToolManifest] = {}
 
     def shown_name(self, tool: str) -> str:
@@ -221,31 +223,25 @@ def _holds(when: When, arguments: Mapping[str, Json]) -> bool | None:
     return False
 
 
-def equal_json(one: Json, other: Json) -> bool | None:
-    """Whether two scalars are the same JSON value; None where they are of different types, or not scalars."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other if isinstance(one, bool) and isinstance(other, bool) else None
-    if isinstance(one, int | float):
-        return one == other if isinstance(other, int | float) else None
-    return one == other if isinstance(one, str) and isinstance(other, str) else None
-
-
 def load_manifest(data: bytes, name: str) -> Manifest:
     """The connector file `NAME.toml` in `data`. Raises `Unreadable` with every problem."""
     root = read_toml(data, f"connectors/{name}.toml")
     head = root.table("connector", required=True)
+    audit = read_map(root.table("audit")) if _has(root, "audit") else None
     readers = root.tables("tool")
     root.once(readers, "name")
     supports: list[tuple[Reader, Support]] = []
     tools = {tool.name: tool for tool in (_read_tool(reader, supports) for reader in readers)}
     for reader, support in supports:
         _check_support(reader, support, tools)
-    manifest = _read_connector(head, name, f"sha256:{sha256_hex(data)}", tools)
+    manifest = _read_connector(head, name, f"sha256:{sha256_hex(data)}", tools, audit)
     root.finish()
     return manifest
 
 
-def _read_connector(head: Reader, name: str, digest: str, tools: dict[str, ToolManifest]) -> Manifest:
+def _read_connector(
+    head: Reader, name: str, digest: str, tools: dict[str, ToolManifest], audit: AuditMap | None
+) -> Manifest:
     own = head.text("name", pattern=NAME, meaning="a name of lower-case letters, digits, `-` and single `_`")
     if own and own != name:
         head.problem("name", f"`{name}`, as the file is called")
@@ -268,6 +264,7 @@ def _read_connector(head: Reader, name: str, digest: str, tools: dict[str, ToolM
         timeout=head.duration("timeout", default=30 * SECOND, maximum=3600 * SECOND),
         label=_read_label(head, own),
         cuttable=head.flag("cuttable", default=transport == "stdio"),
+        audit=audit,
         tools=tools,
     )
 

@@ -33,6 +33,28 @@ class Role(StrEnum):
     ORCHESTRATOR = "orchestrator"
 
 
+_WORKING = (Role.ORCHESTRATOR, Role.ON_CALL, Role.APPROVER, Role.OPERATOR, Role.LEADER)
+_NIGHT = (Role.ON_CALL, Role.LEADER, Role.APPROVER)
+_MENDING = (Role.ON_CALL, Role.OPERATOR, Role.APPROVER)
+_KEEPING = (Role.OPERATOR, Role.LEADER)
+
+COMMANDS: dict[str, tuple[Role, ...]] = {
+    "run.open": _WORKING,
+    "run.close": _WORKING,
+    "resume": _NIGHT,
+    "latch.mend": _NIGHT,
+    "clock": _NIGHT,
+    "log.continue": _KEEPING,
+    "settle": _MENDING,
+    "undo": _MENDING,
+    "reload": _KEEPING,
+    "tools.accept": _KEEPING,
+    "inventory.accept": _KEEPING,
+    "erase": (Role.AUDITOR, Role.LEADER),
+}
+"""Who may sign which command. No role includes another."""
+
+
 class Person(Struct, frozen=True, kw_only=True):
     """Somebody, or for an orchestrator something, that signs. `id` is the e-mail address or id; it names them.
     `user` is who they are on the gateway's machine, where a stop is placed without a signature."""

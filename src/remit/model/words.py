@@ -19,6 +19,9 @@ MINUTE: Instant = 60 * SECOND
 Json = Any
 """A decoded JSON value: None, bool, int, float, str, list or dict of the same."""
 
+VERDICTS = ("malicious", "benign", "undetermined")
+"""What an agent may conclude of its case."""
+
 REMIT = "remit"
 """The agent name under which Remit's own calls to connectors take the road."""
 
@@ -314,6 +317,19 @@ class Payload(Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     salt: bytes
+    data: bytes
+
+
+READ_RESULT = "read_result"
+CHANGE_RESULT = "change_result"
+"""The kinds of payload that a result is: retention treats what was only read in its own way."""
+
+
+class Tombstone(Struct, frozen=True, kw_only=True):
+    """What says that a payload was erased: the position and the exact bytes of the record `erased`."""
+
+    payload: str
+    position: int
     data: bytes
 
 

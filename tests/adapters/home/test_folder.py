@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from remit.adapters.home.folder import Home, Lock, read, write
+from remit.adapters.disk import read, write
+from remit.adapters.home.folder import Home, Lock
 from remit.model.errors import Fault, Misuse
 
 HOLDER = """

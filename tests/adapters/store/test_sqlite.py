@@ -28,7 +28,7 @@ class Faults:
     """Raises what is planned for a point, once; counts how often each point was reached."""
 
     def __init__(self) -> None:
-        self.planned: dict[str, Exception] = {}
+        self.planned: dict[str, BaseException] = {}
         self.reached: dict[str, int] = {}
         self.gate = threading.Event()
         self.gate.set()
@@ -159,6 +159,22 @@ async def test_after_an_unknown_commit_the_store_writes_no_more(
     assert "disk I/O error" in store.healthy
     with pytest.raises(NotCommitted, match="disk I/O error"):
         await store.commit(append("y"))
+    assert kinds(store) == there
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("point", "there"), [("before_begin", []), ("after_commit_before_ack", ["x"])])
+async def test_a_writer_that_was_killed_leaves_nobody_waiting_and_the_store_refuses(
+    store: SqliteStore, faults: Faults, point: str, there: list[str]
+) -> None:
+    faults.planned[point] = SystemExit()
+    with pytest.raises(CommitUnknown, match="writer has ended"):
+        await asyncio.wait_for(store.commit(append("x")), 5)
+    assert "writer has ended" in store.healthy
+    with pytest.raises(NotCommitted, match="writer has ended"):
+        await asyncio.wait_for(store.commit(append("y")), 5)
+    with pytest.raises(NotCommitted, match="writer has ended"):
+        await asyncio.wait_for(store.purge(), 5)
     assert kinds(store) == there
 
 

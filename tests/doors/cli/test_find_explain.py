@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from remit.doors.cli import find
 from remit.doors.cli.main import main
-from remit.model.words import MINUTE, Decision
-from tests.flow.past import EDR, START, Past
+from remit.flow.searching import Search
+from remit.gates import journal
+from remit.model.words import MINUTE, Action, Decision, Proposal, Rationale, Signal, Source
+from tests.flow.past import EDR, NAMES, START, Past
 
 DAY = 24 * 60 * MINUTE
 
@@ -79,6 +82,12 @@ def test_an_action_is_found_by_target_and_time_as_people_say_them(past: Past, te
         ["--connector", "idp"],
         ["--state", "done"],
         ["--clause", "N-1"],
+        ["--verdict", "benign"],
+        ["--skill", "another skill"],
+        ["--intel", "another feed"],
+        ["--evidence", "ev_none"],
+        ["--signal", "absent"],
+        ["--words", "beacons absent"],
     ],
 )
 def test_each_option_narrows_and_nothing_found_is_exit_code_one(
@@ -176,3 +185,92 @@ def test_a_story_with_gaps_is_exit_code_one(past: Past, terminal: Terminal) -> N
 def test_what_is_not_there_is_exit_code_two(past: Past, terminal: Terminal) -> None:
     assert terminal.run("explain", "act_nowhere") == (2, "")
     assert terminal.errors == "there is no action `act_nowhere`\nhint: `remit find` lists actions with their ids\n"
+
+
+# --- reasons --------------------------------------------------------------------------------------------------------
+
+
+def reasoned(past: Past, summary: str, feed: str, skill: str, says: str) -> Action:
+    """An action whose reasons name a feed and a skill."""
+    action = past.propose(summary=summary)
+    kept = past.store.tables.payloads[action.proposal]
+    proposal = msgspec.json.decode(kept.data, type=Proposal)
+    rationale = Rationale(
+        summary=summary, signals=(Signal(says, "ev_1"),), intel=(Source(feed, "3"),), skill=Source(skill, "2")
+    )
+    data = msgspec.json.encode(replace(proposal, rationale=rationale))
+    past.store.tables.payloads[action.proposal] = replace(kept, data=data)
+    return action
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--skill", "Host Triage"],
+        ["--skill", "host triage@2"],
+        ["--intel", "urlhaus"],
+        ["--intel", "URLhaus@3"],
+        ["--evidence", "ev_1"],
+        ["--signal", "failed logons"],
+        ["--signal", "LOGONS"],
+        ["--words", "quietly urlhaus"],
+        ["--words", "ws-7 waiting"],
+    ],
+)
+def test_an_action_is_found_by_each_of_its_reasons(past: Past, terminal: Terminal, words: list[str]) -> None:
+    past.propose(summary="another story")
+    action = reasoned(past, "waiting quietly", "URLhaus", "Host triage", "40 failed logons in a minute")
+    past.propose(summary="a third one")
+    code, said = terminal.json("find", *words)
+    assert code == 0
+    assert [each["id"] for each in said["actions"]] == [action.id]
+
+
+def test_an_old_version_of_a_feed_is_not_the_one_that_was_relied_on(past: Past, terminal: Terminal) -> None:
+    reasoned(past, "waiting", "URLhaus", "Host triage", "logons")
+    assert terminal.run("find", "--intel", "urlhaus@2")[0] == 1
+
+
+def test_actions_are_found_by_the_verdict_of_their_run_and_the_verdict_is_listed(
+    past: Past, terminal: Terminal
+) -> None:
+    action = past.end(past.propose())
+    concluded = journal.record(
+        "verdict", past.now, run="run_1", agent="triage", case="alert-7", verdict="benign", evidence=[], not_shown=0
+    )
+    past.commit(lambda tx: tx.append(concluded))
+    code, said = terminal.json("find", "--verdict", "Benign")
+    assert (code, [each["id"] for each in said["actions"]], len(said["verdicts"])) == (0, [action.id], 1)
+    assert "verdict" in terminal.run("find", "--verdict", "benign")[1]
+    assert terminal.run("find", "--verdict", "malicious")[0] == 1
+
+
+def test_a_verdict_that_there_is_not_and_words_without_a_word_are_wrong_use(past: Past, terminal: Terminal) -> None:
+    for words in (["--verdict", "guilty"], ["--words", "…"], ["--signal", "!!"]):
+        code, _ = terminal.run("find", f"{words[0]}={words[1]}")
+        assert code == 2, words
+        assert "hint:" in terminal.errors
+
+
+def test_a_search_that_read_many_records_one_by_one_says_so(
+    past: Past, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past.propose()
+    assert "one by one" not in terminal.run("find")[1]
+    monkeypatch.setattr("remit.flow.queries.WORTH_SAYING", 3)
+    said = terminal.run("find")[1].splitlines()
+    assert said[1].startswith("there is no index: ")
+    assert said[1].endswith("were read one by one; `remit log reindex` builds the index anew")
+    assert terminal.json("find")[1]["why_not_indexed"] == "there is no index"
+
+
+def test_an_approver_is_found_where_the_homes_key_can_be_read(
+    past: Past, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved = past.vote(past.propose(Decision.APPROVE), "bob")
+    past.propose()
+    assert terminal.run("find", "--approver", "bob")[0] == 2
+    assert "key for names" in terminal.errors
+    monkeypatch.setattr("remit.offline.open_search", lambda home, reads: Search(reads, None, NAMES))
+    _, said = terminal.json("find", "--approver", "Bob")
+    assert [each["id"] for each in said["actions"]] == [approved.id]

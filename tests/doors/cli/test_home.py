@@ -197,6 +197,9 @@ def test_explain_says_which_clause_decides_and_what_would_change_it(line: Line) 
     assert "triage may, without asking, cut a host off the network on WS-014" in line.out
     assert line.json(*words, "--outside")["decision"] == "approve"
     assert line("boundary", "explain", "--agent", "nobody", "--category", "host.isolate") == 2
+    assert line("boundary", "explain", "--agent", "nobody", "--verdict", "benign") == 2
+    assert line("boundary", "explain", "--agent", "triage", "--verdict", "benign", "--target", "WS-014") == 0
+    assert "triage may, without asking, conclude that a case about WS-014 is benign" in line.out
     assert line("boundary", "explain", "--agent", "triage", "--category", "host.explode") == 2
 
 

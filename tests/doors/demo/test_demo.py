@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from remit.gates.log.tiles import decode_entries
 from tests.doors.demo.support import COMMAND, LONGEST, demo, environment, running, wait_until
 
 pytestmark = pytest.mark.timeout(int(LONGEST) + 30)
@@ -25,6 +26,7 @@ TITLES = [
     "The planted text",
     "Stop",
     "Why did it do that?",
+    "Can anyone check that?",
     "In the end",
 ]
 WINDOWS = ("dcsync", "zerologon", "lsa_secrets_psexec", "lsass_comsvcs")
@@ -58,7 +60,63 @@ def check_story(folder: Path, shown: str) -> dict[str, Any]:
     assert found["hold"]["automatic"] is True
     assert len(found["stop"]["caught"]) == 1
     assert found["settled"] == [{"action": found["stop"]["caught"][0], "applied": False}]
+    check_proof(folder / ".demo", found)
     return found
+
+
+def check_proof(made: Path, found: dict[str, Any]) -> None:
+    """The log is whole, the copy with the changed byte is not, and the evidence is there to be checked again."""
+    log = found["log"]
+    assert log["verified"] is True
+    assert log["size"] > 100
+    assert len(bytes.fromhex(log["root"])) == 32
+    changed = log["changed"]
+    assert (changed["verified"], changed["named"]) == (False, True)
+    assert different_bytes(made / log["folder"], made / changed["folder"]) == 1
+    compared = log["compared"]
+    assert [each["differs"] for each in compared["without"]] == [True]
+    assert {each["connector"]: each["differs"] for each in compared["with"]} == dict.fromkeys(
+        sorted({action["tool"].partition(".")[0] for action in found["actions"] if is_change(action)}), False
+    )
+    assert any("no-warrant" in line and found["controller"]["name"] in line for line in compared["without"][0]["said"])
+    assert [alert["code"] for alert in found["alerts"]].count("another-road") == 1
+    key = str(made / "home" / "keys" / "log.pub")
+    evidence = verified(str(made / log["bundle"]["path"]), "--key", key)
+    assert evidence["verified"] is True
+    assert evidence["about"]["action"] == log["bundle"]["action"]
+
+
+def is_change(action: dict[str, Any]) -> bool:
+    """Whether the action changed something in a connector, which the connector then wrote in a trail of its own."""
+    return action["state"] == "done" and not action["category"].endswith(".read")
+
+
+def different_bytes(log: Path, copy: Path) -> int:
+    """How many bytes of a copy's entries are others than those of the log, which may have grown since."""
+    pairs = zip(entries_of(copy), entries_of(log), strict=False)
+    return sum(one != other for mine, theirs in pairs for one, other in zip(mine, theirs, strict=True))
+
+
+def entries_of(log: Path) -> list[bytes]:
+    """The entries in a log's folder, in their order."""
+    found: dict[str, list[bytes]] = {}
+    for path in (each for each in log.rglob("tile/entries/**/*") if each.is_file()):
+        name, entries = str(path.relative_to(log)).partition(".p")[0], decode_entries(path.read_bytes())
+        found[name] = max(found.get(name, []), entries, key=len)
+    return [entry for name in sorted(found) for entry in found[name]]
+
+
+def verified(*words: str) -> dict[str, Any]:
+    """What `remit log verify` says."""
+    said = subprocess.run(
+        [sys.executable, "-m", "remit.doors.cli.main", "log", "verify", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    report: dict[str, Any] = json.loads(said.stdout)
+    return report
 
 
 def check_no_trace(folder: Path) -> None:

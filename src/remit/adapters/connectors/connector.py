@@ -80,6 +80,10 @@ class Connector:
         """The last of what its process wrote to stderr."""
         return self._stderr.tail()
 
+    def forget_stderr(self) -> None:
+        """Forget what its process wrote to stderr so far, as far as it is in memory."""
+        self._stderr.forget()
+
     def on_tools_changed(self, callback: Callable[[], None]) -> None:
         """Call this whenever the upstream says that its tools changed, and after every restart."""
         self._listeners.append(callback)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
-import aiohttp
 import msgspec
-from aiohttp.client_reqrep import ClientRequest
-from yarl import URL
 
 from remit.adapters.connectors import rpc
 from remit.adapters.connectors.exchange import Flight, Inbox, Lost, SessionEnded
 from remit.adapters.connectors.settings import ConnectorSettings
 from remit.adapters.connectors.sse import SseReader
+from remit.adapters.connectors.wire import Response, TooLong, Unreachable, Wire, WireError
 from remit.flow.ports import UpstreamRefused
 
 KEEP_ALIVE = 4.0
@@ -26,18 +24,6 @@ LISTEN_PAUSE = 5.0
 ASIDE_AT_ONCE = 8
 MAY_HAVE_ACTED = (408, 499)
 REDIRECTS_BEFORE_ACTING = (307, 308)
-
-_flying: ContextVar[Flight | None] = ContextVar("flying", default=None)
-
-
-class _Request(ClientRequest):
-    """A request that calls `hand_over` once the connection stands and before it writes."""
-
-    async def send(self, conn: Any) -> Any:
-        flight = _flying.get()
-        if flight is not None:
-            flight.hand_over()
-        return await super().send(conn)
 
 
 class HttpLink:
@@ -49,7 +35,6 @@ class HttpLink:
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self._settings = settings
         self._inbox = inbox
-        self._url = URL(settings.url)
         self._headers = {
             **settings.headers,
             "Accept": "application/json, text/event-stream",
@@ -59,7 +44,7 @@ class HttpLink:
         }
         self._version = ""
         self._session = ""
-        self._client: aiohttp.ClientSession | None = None
+        self._wire: Wire | None = None
         self._aside: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -68,13 +53,15 @@ class HttpLink:
             trust = ssl.create_default_context(cafile=self._settings.ca_file)
         except OSError as error:
             raise Lost("cannot be reached: the file of its `ca_file` cannot be used") from error
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=trust, keepalive_timeout=KEEP_ALIVE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_Request,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._settings.connect_timeout),
-            auto_decompress=False,
-        )
+        try:
+            self._wire = Wire(
+                self._settings.url,
+                trust,
+                connect_timeout=self._settings.connect_timeout,
+                keep_alive=KEEP_ALIVE,
+            )
+        except ValueError as error:
+            raise Lost("cannot be asked: its address is not valid") from error
 
     async def settle(self, version: str) -> None:
         """Use this version from now on; confirm the handshake and listen for changes."""
@@ -92,26 +79,25 @@ class HttpLink:
 
     async def exchange(self, flight: Flight) -> bytes:
         """Send one POST and read its answer."""
-        _flying.set(flight)
         self._inbox.expect(flight)
         try:
-            async with self._request("POST", self._stamped(flight), flight.body) as response:
-                _flying.set(None)
+            async with self._request("POST", self._stamped(flight), flight.body, flight.hand_over) as response:
                 return await self._answer(flight, response)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except (WireError, OSError, ValueError) as error:
             if flight.veto is not None:
                 raise flight.veto from error
-            why = _words(error, flight.handed, self._settings.connect_timeout)
+            why = _words(error, flight.handed)
             if not flight.handed and not self.lost.done():
                 self.lost.set_result(why)
             raise Lost(why) from error
         finally:
-            _flying.set(None)
             self._inbox.forget(flight)
 
-    def _request(self, verb: str, headers: dict[str, str], body: bytes) -> Any:
-        assert self._client is not None
-        return self._client.request(verb, self._url, data=body or None, headers=headers, allow_redirects=False)
+    def _request(
+        self, verb: str, headers: dict[str, str], body: bytes, before: Callable[[], None] | None = None
+    ) -> AbstractAsyncContextManager[Response]:
+        assert self._wire is not None
+        return self._wire.request(verb, headers, body, before=before)
 
     def _stamped(self, flight: Flight) -> dict[str, str]:
         headers = self._common()
@@ -131,13 +117,13 @@ class HttpLink:
             headers["Mcp-Session-Id"] = self._session
         return headers
 
-    async def _answer(self, flight: Flight, response: aiohttp.ClientResponse) -> bytes:
+    async def _answer(self, flight: Flight, response: Response) -> bytes:
         if response.status != 200:
             await self._not_ok(flight, response)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        if response.headers.get("content-encoding", "identity") != "identity":
             raise Lost("answered in a compressed form that was not asked for")
         if flight.method == "initialize":
-            self._session = response.headers.get("Mcp-Session-Id", "")[:1024]
+            self._session = response.headers.get("mcp-session-id", "")[:1024]
         kind = response.content_type
         if kind == "application/json":
             return self._outcome(flight, rpc_read(await self._body(response)))
@@ -157,7 +143,7 @@ class HttpLink:
             raise Lost("ended its answer before it was whole")
         return answer
 
-    async def _not_ok(self, flight: Flight, response: aiohttp.ClientResponse) -> None:
+    async def _not_ok(self, flight: Flight, response: Response) -> None:
         """Raise what a status other than 200 means: who says that it did not act is believed, nobody else is."""
         status = response.status
         if status == 404 and self._session and flight.method != "initialize":
@@ -175,27 +161,19 @@ class HttpLink:
                 raise rpc.refusal(bytes(message.error))
         raise UpstreamRefused(status, f"it refused with HTTP status {status}")
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, response: Response) -> bytes:
         limit = self._settings.max_result_bytes
-        body = await response.content.read(limit + 1)
-        if response.content.at_eof():
-            return body
-        chunks, size = [body], len(body)
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                response.close()
-                raise Lost(f"sent an answer longer than {limit} bytes, the most it may")
-        return b"".join(chunks)
+        try:
+            return await response.read(limit)
+        except TooLong:
+            raise Lost(f"sent an answer longer than {limit} bytes, the most it may") from None
 
-    async def _stream(self, flight: Flight, response: aiohttp.ClientResponse, reader: SseReader) -> bytes | None:
+    async def _stream(self, flight: Flight, response: Response, reader: SseReader) -> bytes | None:
         """The answer among the events, None if the stream ends without it."""
         size, limit = 0, self._settings.max_result_bytes * STREAM_ALLOWANCE
-        async for chunk in response.content.iter_any():
+        async for chunk in response.chunks():
             size += len(chunk)
             if size > limit:
-                response.close()
                 raise Lost(f"sent an event stream longer than {limit} bytes, the most it may")
             for data in reader.feed(chunk):
                 message = rpc_read(data)
@@ -228,7 +206,7 @@ class HttpLink:
 
     async def _post_aside(self, body: bytes) -> None:
         """Send something whose answer does not matter. Never raises."""
-        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with suppress(WireError, OSError, TimeoutError):
             async with asyncio.timeout(self._settings.connect_timeout):
                 async with self._request("POST", self._common(), body):
                     return
@@ -236,21 +214,20 @@ class HttpLink:
     async def _listen(self, verb: str, headers: dict[str, str], body: bytes) -> None:
         """Hear what the upstream says unasked, as long as it offers that. Never raises."""
         while True:
-            with suppress(aiohttp.ClientError, OSError, TimeoutError, Lost):
+            with suppress(WireError, OSError, TimeoutError, Lost):
                 async with self._request(verb, {**self._common(), **headers}, body) as response:
                     if response.status != 200 or response.content_type != "text/event-stream":
                         return
                     await self._hear(response)
             await asyncio.sleep(LISTEN_PAUSE)
 
-    async def _hear(self, response: aiohttp.ClientResponse) -> None:
+    async def _hear(self, response: Response) -> None:
         reader, unread = SseReader(), 0
-        async for chunk in response.content.iter_any():
+        async for chunk in response.chunks():
             unread += len(chunk)
             events = reader.feed(chunk)
             unread = 0 if events else unread
             if unread > self._settings.max_result_bytes:
-                response.close()
                 return
             for data in events:
                 self._aside_message(rpc_read(data))
@@ -277,15 +254,15 @@ class HttpLink:
         """End the session and the connections."""
         for task in list(self._aside):
             task.cancel()
-        if self._session and self._client is not None and not self.lost.done():
-            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        if self._session and self._wire is not None and not self.lost.done():
+            with suppress(WireError, OSError, TimeoutError):
                 async with asyncio.timeout(grace):
                     async with self._request("DELETE", self._common(), b""):
                         pass
         if not self.lost.done():
             self.lost.set_result("was closed")
-        if self._client is not None:
-            await self._client.close()
+        if self._wire is not None:
+            await self._wire.close()
 
 
 def rpc_read(data: bytes) -> rpc.Message:
@@ -296,14 +273,12 @@ def rpc_read(data: bytes) -> rpc.Message:
         raise Lost(str(error)) from error
 
 
-def _words(error: BaseException, handed: bool, seconds: float) -> str:
+def _words(error: BaseException, handed: bool) -> str:
     """What happened, without anything that the other side or a configuration put into the error."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "cannot be reached: its TLS certificate is not accepted"
-    if isinstance(error, TimeoutError) and not handed:
-        return f"cannot be reached: no connection within {seconds:g} s"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot be reached: {(error.os_error.strerror or 'no connection').lower()}"
+    if isinstance(error, Unreachable):
+        return str(error)
     if isinstance(error, ValueError):
         return "cannot be asked: a header or its address is not valid"
+    if isinstance(error, WireError) and handed:
+        return str(error)
     return "broke the connection" if handed else "cannot be reached: no connection"

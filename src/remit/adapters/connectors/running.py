@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from remit.adapters.connectors import rpc
+from remit.adapters.connectors import rpc, stderr
 from remit.adapters.connectors.connector import Connector
 from remit.adapters.connectors.settings import ConnectorSettings, ConnectorStatus
 from remit.adapters.credentials.secrets import resolve
 from remit.flow.ports import AnswerLost, NotSent, UpstreamRefused
 from remit.model.definitions import read_definition
 from remit.model.display import redact
-from remit.model.errors import RemitError
+from remit.model.errors import Fault, RemitError
 from remit.model.manifest import Manifest
 from remit.model.words import SECOND, CredentialClass, Definition, Instant, Json
 
@@ -98,6 +98,24 @@ class RunningConnectors:
     def stderr_tail(self, name: str) -> str:
         """The last of what a connector's process wrote to stderr, without secrets."""
         return self._running[name].stderr_tail() if name in self._running else ""
+
+    # --- fulfilling Leavings -------------------------------------------------------------------------------------
+
+    async def forget(self, connectors: Iterable[str]) -> None:
+        """See `Leavings`. One that does not run any more may have left a file."""
+        for name in connectors:
+            if name in self._running:
+                self._running[name].forget_stderr()
+            try:
+                await asyncio.to_thread(stderr.empty, self._stderr_file(name))
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                raise Fault(
+                    f"what `{name}` wrote to stderr cannot be emptied ({why})", hint="look at the disk"
+                ) from None
+
+    def _stderr_file(self, name: str) -> Path:
+        return self._stderr_folder / f"{name}.stderr"
 
     # --- fulfilling Connectors -----------------------------------------------------------------------------------
 
@@ -251,7 +269,7 @@ class RunningConnectors:
             headers=headers,
             secrets=tuple(secrets),
             timeout=manifest.timeout / SECOND,
-            stderr_file=self._stderr_folder / f"{manifest.name}.stderr",
+            stderr_file=self._stderr_file(manifest.name),
         )
         return settings, tuple(secrets)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +54,12 @@ class StderrKeeper(asyncio.Protocol):
         """The last lines, as text."""
         return b"\n".join(self._lines).decode("utf-8", "replace")
 
+    def forget(self) -> None:
+        """Empty what is in memory; `empty` does the files."""
+        self._lines.clear()
+        self._size = 0
+        self._rest = b""
+
     def _keep(self, lines: list[bytes]) -> None:
         clean = [self._struck(line)[:MAX_LINE] for line in lines]
         for line in clean:
@@ -69,7 +76,7 @@ class StderrKeeper(asyncio.Protocol):
 
     def _append(self, file: Path, data: bytes) -> None:
         if file.exists() and file.stat().st_size > MAX_FILE:
-            file.replace(file.with_name(file.name + ".1"))
+            file.replace(_older(file))
         with file.open("ab") as out:
             out.write(data)
 
@@ -86,3 +93,19 @@ class StderrKeeper(asyncio.Protocol):
     def _resume(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+
+def empty(file: Path) -> None:
+    """Empty a process's file and the older one beside it: overwrite what they held where it lies, then let go of it.
+    Raises `OSError`."""
+    for each in (file, _older(file)):
+        with suppress(FileNotFoundError), each.open("r+b") as out:
+            out.write(bytes(os.fstat(out.fileno()).st_size))
+            out.flush()
+            os.fsync(out.fileno())
+            out.truncate(0)
+            os.fsync(out.fileno())
+
+
+def _older(file: Path) -> Path:
+    return file.with_name(file.name + ".1")

@@ -5,6 +5,7 @@ What lives here: paths, modes, atomic writes, the lock. What never may: the mean
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from remit.adapters.home.latch_file import sync_folder
+from remit.adapters.disk import read
 from remit.model.errors import Fault, Misuse
 
 PRACTICE_STAMP = "PRACTICE"
@@ -65,6 +66,11 @@ class Home:
         return self.path / "keys"
 
     @property
+    def log_key(self) -> Path:
+        """The verifier keys of the log, as auditors are given them: two while the key is being replaced, else one."""
+        return self.keys / "log.pub"
+
+    @property
     def state(self) -> Path:
         """The folder of what Remit itself keeps, mode 0700."""
         return self.path / "state"
@@ -73,6 +79,11 @@ class Home:
     def store(self) -> Path:
         """The database."""
         return self.state / "remit.db"
+
+    @property
+    def index(self) -> Path:
+        """What finds records; it can be lost and built anew."""
+        return self.state / "index.db"
 
     @property
     def latch(self) -> Path:
@@ -129,32 +140,6 @@ class Home:
         return ""
 
 
-def read(path: Path) -> bytes:
-    """A file's bytes. Raises `Fault` with the reason in a user's words."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise Fault(f"the file `{path.name}` is missing in `{path.parent}`") from None
-    except OSError as error:
-        raise Fault(f"the file `{path.name}` cannot be read ({error.strerror})") from None
-
-
-def write(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file whole, durably: old or new after a crash, never half."""
-    fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.rename(path)
-    sync_folder(path.parent)
-
-
 class Lock:
     """Who runs on this home. Held by one process at a time; the kernel lets go when it ends, however it ends."""
 
@@ -163,8 +148,12 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self, what: str) -> None:
-        """Take it, or raise `Fault` naming who has it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take it, or raise `Fault` naming who has it or what keeps the file from being opened."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise Fault(f"the home's lock `{self._path}` cannot be opened ({why})", hint="look at the disk") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -173,9 +162,10 @@ class Lock:
             raise Fault(
                 f"this home is in use by {holder}", hint="one gateway per home; `remit status` asks the one that runs"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{what}, process {os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # a full disk: it is held all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{what}, process {os.getpid()}\n".encode(), 0)
 
     def held(self) -> bool:
         """Whether another process has it, now."""

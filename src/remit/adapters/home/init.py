@@ -17,10 +17,12 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from remit.adapters.home.folder import PRACTICE_STAMP, Home, Identity, write
+from remit.adapters.disk import write
+from remit.adapters.home.folder import PRACTICE_STAMP, Home, Identity
 from remit.adapters.home.latch_file import FileLatch
 from remit.adapters.home.settings import DEFAULT
 from remit.adapters.ids import RandomIds
+from remit.adapters.log.signing import SEED_SIZE, found_log
 from remit.gates.boundary.defaults import pins, render, template
 from remit.model.canonical import sha256_hex
 from remit.model.definitions import toml_text
@@ -93,6 +95,7 @@ def init_home(
     try:
         _folders(home)
         _own_keys(home)
+        _log_key(home, identity)
         write(home.settings, DEFAULT.encode())
         write(home.people, roster)
         write(home.inventory, inventory)
@@ -136,6 +139,12 @@ def _own_keys(home: Home) -> None:
     write(home.keys / "warrant.pub", base64.b64encode(warrant.public_key().public_bytes_raw()) + b"\n", 0o644)
     for name in ("names.key", "fingerprint.key"):
         write(home.keys / name, os.urandom(32))
+
+
+def _log_key(home: Home, identity: Identity) -> None:
+    """The log's key, made before there is a record, and its public half for auditors."""
+    key = found_log(home.keys, f"remit/{identity.id}", os.urandom(SEED_SIZE))
+    write(home.log_key, f"{key.text}\n".encode(), 0o644)
 
 
 def _practice_keys() -> dict[str, Ed25519PrivateKey]:

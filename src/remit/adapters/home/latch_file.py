@@ -1,7 +1,8 @@
 """The latch file: one preallocated block that is overwritten in place.
 
 What lives here: reading and writing it. Overwriting blocks that the file already has needs no free space, so a stop
-latches on a full disk. A torn write leaves bytes that do not decode: then the latch is blind, which refuses everything.
+latches on a full disk. A torn write leaves bytes that do not fit their hash: then the latch is blind, which refuses
+everything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import time
 from pathlib import Path
 
+from remit.adapters.disk import sync_folder
 from remit.gates import stop
 from remit.gates.stop import Latch
 
@@ -62,15 +64,6 @@ class FileLatch:
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _padded(latch: Latch) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from remit.adapters.home.folder import Home, read, write
+from remit.adapters.disk import read, write
+from remit.adapters.home.folder import Home
 from remit.flow.loading import Signed
 from remit.model.manifest import Manifest, load_manifest
 

@@ -11,13 +11,14 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
 from remit.adapters.store import rules
+from remit.adapters.store import statements as sql
+from remit.adapters.store.tables import Tables
 from remit.flow import lifecycle
 from remit.flow.ports import Query, Reads, StoredRecord, Transaction
 from remit.model.errors import CommitUnknown, NotCommitted
@@ -31,6 +32,7 @@ from remit.model.words import (
     Payload,
     Record,
     Run,
+    Tombstone,
     Used,
     Window,
 )
@@ -38,27 +40,6 @@ from remit.model.words import (
 T = TypeVar("T")
 FaultForm = Literal["not_applied", "applied_answer_lost"]
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass
-class Tables:
-    """Everything that a store holds. Values are frozen, so a copy of the containers is a copy."""
-
-    actions: dict[str, Action] = field(default_factory=dict)
-    clauses: dict[str, frozenset[str]] = field(default_factory=dict)
-    claims: dict[tuple[str, str, str], tuple[Claim, Instant | None]] = field(default_factory=dict)
-    records: list[StoredRecord] = field(default_factory=list)
-    payloads: dict[str, Payload] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    evidence: dict[str, Evidence] = field(default_factory=dict)
-    approvals: list[Approval] = field(default_factory=list)
-    refusals: list[tuple[str, Instant]] = field(default_factory=list)
-    nonces: dict[str, Instant] = field(default_factory=dict)
-    facts: dict[str, bytes] = field(default_factory=dict)
-
-    def copy(self) -> Tables:
-        """The same contents in containers of their own."""
-        return Tables(**{each.name: getattr(self, each.name).copy() for each in fields(self)})
 
 
 class MemoryTransaction:
@@ -168,9 +149,56 @@ class MemoryTransaction:
         if payload.id in self._tables.payloads:
             raise ValueError(f"payload `{payload.id}` is there already")
         self._tables.payloads[payload.id] = payload
+        self._tables.put_at[payload.id] = len(self._tables.records)
 
     def payload(self, payload_id: str) -> Payload | None:
         return self._tables.payloads.get(payload_id)
+
+    def erase(self, payload_ids: Sequence[str], record: Record) -> None:
+        for payload_id in payload_ids:
+            if self._remove(payload_id):
+                self._tables.tombstones.setdefault(payload_id, len(self._tables.records))
+        self._journal((record,))
+
+    def prune(self, payload_class: str, before: Instant, limit: int) -> int:
+        records = self._tables.records
+        cut = rules.position_at(before - rules.BACK, len(records), lambda each: records[each].at)
+        found = [
+            payload.id
+            for payload in self._tables.payloads.values()
+            if sql.payload_table(payload.id, payload.kind) == payload_class
+            and self._tables.put_at[payload.id] < cut
+            and (payload_class != "proposals" or self._over(payload.id))
+        ][:limit]
+        for payload_id in found:
+            self._remove(payload_id)
+        self._owes_record = self._owes_record or bool(found)
+        return len(found)
+
+    def _over(self, proposal_id: str) -> bool:
+        action = self.action(proposal_id.partition(".")[0])
+        return action is None or rules.settled(action)
+
+    def _remove(self, payload_id: str) -> bool:
+        owner, _, role = payload_id.rpartition(".")
+        evidence = self.evidence(owner) if role == "result" else None
+        if evidence is not None:
+            self._tables.evidence[owner] = replace(evidence, digest="")
+        return self._tables.payloads.pop(payload_id, None) is not None
+
+    def scrub(self, action_id: str, names: Mapping[str, str]) -> None:
+        action = rules.scrubbed(self.action(action_id), action_id, names)
+        self._owes_record = True
+        self._tables.actions[action_id] = action
+        for (owner, category, target), (claim, ended) in list(self._tables.claims.items()):
+            if owner == action_id and target in names:
+                del self._tables.claims[owner, category, target]
+                stand_in = replace(claim, target=names[target])
+                self._tables.claims[owner, category, stand_in.target] = (stand_in, ended)
+
+    def scrub_run(self, run_id: str, names: Mapping[str, str]) -> None:
+        self._owes_record = True
+        self._tables.runs[run_id] = rules.scrubbed_run(self.run(run_id), run_id, names)
 
     def append(self, record: Record) -> None:
         self._journal((record,))
@@ -317,8 +345,26 @@ class MemoryReads:
         ]
         return found[-limit:] if limit > 0 else []
 
+    def records_from(self, position: int, limit: int) -> list[StoredRecord]:
+        return self._tables.records[position : position + limit]
+
+    def records_at(self, positions: Sequence[int]) -> list[StoredRecord]:
+        return [self._tables.records[each] for each in sorted(set(positions)) if each < len(self._tables.records)]
+
     def payload(self, payload_id: str) -> Payload | None:
         return self._tables.payloads.get(payload_id)
+
+    def tombstone(self, payload_id: str) -> Tombstone | None:
+        position = self._tables.tombstones.get(payload_id)
+        if position is None:
+            return None
+        return Tombstone(payload=payload_id, position=position, data=self._tables.records[position].data)
+
+    def prunable(self, payload_class: str, before: Instant) -> int:
+        tables = self._tables
+        cut = rules.position_at(before - rules.BACK, len(tables.records), lambda each: tables.records[each].at)
+        of_class = (each for each in tables.payloads.values() if sql.payload_table(each.id, each.kind) == payload_class)
+        return sum(tables.put_at[each.id] < cut for each in of_class)
 
     def evidence(self, evidence_id: str) -> Evidence | None:
         return self._tables.evidence.get(evidence_id)
@@ -378,6 +424,10 @@ class MemoryStore:
                     self._apply(step)
             except Exception:
                 _LOG.exception("a step that nobody waits for failed")
+
+    async def purge(self) -> int:
+        """Nothing of what was removed is left here."""
+        return 0
 
     @property
     def healthy(self) -> str:

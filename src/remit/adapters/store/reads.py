@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from remit.adapters.payloads.sealing import Sealer, beside
+from remit.adapters.store import rules
 from remit.adapters.store import statements as sql
 from remit.flow.ports import Query, StoredRecord
 from remit.model.errors import Fault, Misuse
-from remit.model.words import Action, Approval, Evidence, Instant, Payload, Run
+from remit.model.words import Action, Approval, Evidence, Instant, Payload, Run, Tombstone
 
 APPLICATION_ID = 0x52454D54
 """`REMT`, in the file's header."""
 
-SCHEMA_VERSION = 1
+_AT_ONCE = 500
+
+SCHEMA_VERSION = 2
 """The newest schema that this code knows."""
 
 
@@ -35,14 +39,18 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
             hint="use the version of Remit that wrote it, or a newer one",
         )
     if version != SCHEMA_VERSION:
-        raise Misuse(f"the store `{path}` has schema {version}, expected {SCHEMA_VERSION}", hint="restore a backup")
+        raise Misuse(
+            f"the store `{path}` has schema {version}, expected {SCHEMA_VERSION}",
+            hint="an older version of Remit wrote it: read it with that one, and make a new home",
+        )
 
 
 class SqliteReads:
     """The `Reads` of `remit.flow.ports` on a file. Raises `Fault` when the file cannot be read."""
 
-    def __init__(self, path: Path, *, busy_milliseconds: int = 1000) -> None:
+    def __init__(self, path: Path, sealer: Sealer, *, busy_milliseconds: int = 1000) -> None:
         self._path = path
+        self._sealer = sealer
         self._busy = busy_milliseconds
         self._mine = threading.local()
         self._lock = threading.Lock()
@@ -85,10 +93,12 @@ class SqliteReads:
         self._mine = threading.local()
 
     def action(self, action_id: str) -> Action | None:
-        return sql.action_of(self._row(sql.ACTION, (action_id,)))
+        action = sql.action_of(self._row(sql.ACTION, (action_id,)))
+        return sql.with_says(action, self.payload) if action is not None else None
 
     def actions(self, query: Query) -> list[Action]:
-        return [sql.decode_action(body) for (body,) in self._rows(*sql.finding(query))]
+        found = (sql.decode_action(body) for (body,) in self._rows(*sql.finding(query)))
+        return [sql.with_says(action, self.payload) for action in found]
 
     def records(
         self, *, action: str = "", run: str = "", kinds: Sequence[str] = (), limit: int = 1000
@@ -96,8 +106,35 @@ class SqliteReads:
         """The newest `limit` records that match, in the order of commits."""
         return [sql.record_of(row) for row in reversed(self._rows(*sql.journal(action, run, kinds, limit)))]
 
+    def records_from(self, position: int, limit: int) -> list[StoredRecord]:
+        """See `Reads`."""
+        return [sql.record_of(row) for row in self._rows(sql.RECORDS_FROM, (position, limit))]
+
+    def records_at(self, positions: Sequence[int]) -> list[StoredRecord]:
+        """See `Reads`."""
+        wanted = sorted(set(positions))
+        parts = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
+        return [sql.record_of(row) for part in parts for row in self._rows(sql.records_at(len(part)), part)]
+
+    def size(self) -> int:
+        """How many records there are."""
+        return int(self._row(sql.NEXT_POSITION, ())[0])
+
     def payload(self, payload_id: str) -> Payload | None:
-        return sql.payload_of(self._row(sql.PAYLOAD, (payload_id,)))
+        tables = sql.payload_tables(payload_id)
+        row = self._row(sql.payload(tables), (payload_id,) * len(tables))
+        return None if row is None else self._sealer.open(*row)
+
+    def tombstone(self, payload_id: str) -> Tombstone | None:
+        row = self._row(sql.TOMBSTONE_OF, (payload_id,))
+        return None if row is None else Tombstone(payload=row[0], position=row[1], data=row[2])
+
+    def prunable(self, payload_class: str, before: Instant) -> int:
+        cut = rules.position_at(before - rules.BACK, int(self._row(sql.NEXT_POSITION, ())[0]), self._time_at)
+        return int(self._row(sql.older_payloads(payload_class), (cut,))[0])
+
+    def _time_at(self, position: int) -> Instant:
+        return int(self._row(sql.TIME_AT, (position,))[0])
 
     def evidence(self, evidence_id: str) -> Evidence | None:
         return sql.evidence_of(self._row(sql.EVIDENCE, (evidence_id,)))
@@ -130,11 +167,14 @@ class SqliteReads:
         return int(self._row(sql.LATEST, ())[0] or 0)
 
 
-def open_reads(path: Path) -> SqliteReads:
-    """Look at a store without a gateway. Raises `Misuse` if there is none, or it is not one that this code knows."""
+def open_reads(path: Path, sealer: Sealer | None = None) -> SqliteReads:
+    """Look at a store without a gateway; `sealer` opens its payloads, as in `open_store`.
+
+    Raises `Misuse` if there is none, or it is not one that this code knows.
+    """
     if not path.is_file():
         raise Misuse(f"there is no store `{path}`", hint="`remit init` makes a home, and the gateway its store")
-    reads = SqliteReads(path)
+    reads = SqliteReads(path, sealer or beside(path))
     try:
         reads.check()
     except BaseException:

@@ -6,7 +6,8 @@ What lives here: the checks that `remit.flow.ports.Transaction` promises. What n
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,8 +17,10 @@ from remit.model.words import (
     CONFIDENTIALITY_RANK,
     INTEGRITY_RANK,
     MINUTE,
+    SECOND,
     Action,
     Claim,
+    Clause,
     Effect,
     Event,
     Evidence,
@@ -118,6 +121,79 @@ def noted(
     """The action with other fields changed, in the same state. Raises as `Transaction.note` says."""
     current = _changing(action, action_id, expected, records, changes)
     return replace(current, revision=expected + 1, **changes)
+
+
+def told_apart(action: Action) -> tuple[Action, dict[str, str]]:
+    """The action as a row may hold it, and apart from it what its clauses say that can repeat an argument: by the
+    clause's place, empty for nearly every action."""
+    clauses = action.ruling.clauses
+    says = {str(each): clause.says for each, clause in enumerate(clauses) if _repeats(clause) and clause.says != GONE}
+    if not says:
+        return action, says
+    quiet = tuple(replace(clause, says="") if _repeats(clause) else clause for clause in clauses)
+    return replace(action, ruling=replace(action.ruling, clauses=quiet)), says
+
+
+def is_apart(action: Action) -> bool:
+    """Whether something that the action's clauses say is kept apart from its row."""
+    return any(_repeats(clause) and not clause.says for clause in action.ruling.clauses)
+
+
+def told_together(action: Action, says: Mapping[str, str] | None) -> Action:
+    """The action with what its clauses say; `GONE` where that was erased."""
+    clauses = tuple(
+        replace(clause, says=(says or {}).get(str(each), GONE)) if _repeats(clause) and not clause.says else clause
+        for each, clause in enumerate(action.ruling.clauses)
+    )
+    return replace(action, ruling=replace(action.ruling, clauses=clauses))
+
+
+def _repeats(clause: Clause) -> bool:
+    return clause.id.startswith(("validation.", "intake."))
+
+
+GONE = "what it said is no longer kept"
+
+
+def scrubbed(action: Action | None, action_id: str, names: Mapping[str, str]) -> Action:
+    """The action with stand-ins for its targets' names. Raises as `Transaction.scrub` says."""
+    if action is None or not settled(action):
+        raise ValueError(f"action `{action_id}` can still have an effect, so its targets' names stay")
+    clauses = tuple(replace(each, says=_without(each.says, names)) for each in action.ruling.clauses)
+    return replace(
+        action,
+        targets=tuple(names.get(each, each) for each in action.targets),
+        fingerprint="",
+        ruling=replace(action.ruling, clauses=clauses),
+        outcome=_without(action.outcome, names),
+    )
+
+
+def scrubbed_run(run: Run | None, run_id: str, names: Mapping[str, str]) -> Run:
+    """The run with stand-ins for the names in its mandate. Raises as `Transaction.scrub_run` says."""
+    if run is None or run.closed_at is None:
+        raise ValueError(f"run `{run_id}` is not closed, so its mandate stays")
+    targets = tuple(names.get(each, each) for each in run.mandate.targets)
+    return replace(run, mandate=replace(run.mandate, targets=targets), client="", declared={})
+
+
+def _without(text: str, names: Mapping[str, str]) -> str:
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(re.escape(name), names[name], text, flags=re.IGNORECASE)  # a stand-in is plain hexadecimal
+    return text
+
+
+def position_at(at: Instant, positions: int, time_at: Callable[[int], Instant]) -> int:
+    """The first of so many positions whose record was written at that time or later; times are nearly in order."""
+    low, high = 0, positions
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if time_at(middle) < at else (low, middle)
+    return low
+
+
+BACK: Instant = 5 * SECOND
+"""How far a record's time may lie behind that of the one before it."""
 
 
 def _changing(

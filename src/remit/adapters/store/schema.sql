@@ -17,9 +17,6 @@ CREATE TABLE actions (
     fingerprint TEXT,               -- only while the action is open
     body        BLOB NOT NULL
 ) STRICT;
-CREATE INDEX actions_by_time ON actions (opened_at);
-CREATE INDEX actions_by_run ON actions (run);
-CREATE INDEX actions_by_case ON actions (case_id);
 CREATE INDEX actions_live ON actions (state) WHERE live = 1;
 CREATE INDEX actions_by_fingerprint ON actions (fingerprint) WHERE fingerprint IS NOT NULL;
 
@@ -82,12 +79,48 @@ BEGIN
     SELECT RAISE(ABORT, 'a record is never removed');
 END;
 
+-- Payloads, sealed. Each class that is pruned by itself has a table of its own, so that what is pruned lies together and
+-- frees whole pages; `payloads` has the others. `slot` says where the payload's key is, apart from the database;
+-- `position` is that of the next record when the payload was put.
 CREATE TABLE payloads (
-    id   TEXT NOT NULL PRIMARY KEY,
-    kind TEXT NOT NULL,
-    salt BLOB NOT NULL,
-    data BLOB NOT NULL
+    id       TEXT NOT NULL PRIMARY KEY,
+    kind     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    slot     INTEGER NOT NULL,
+    sealed   BLOB NOT NULL
 ) STRICT;
+CREATE TABLE proposals (
+    id       TEXT NOT NULL PRIMARY KEY,
+    kind     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    slot     INTEGER NOT NULL,
+    sealed   BLOB NOT NULL
+) STRICT;
+CREATE TABLE read_results (
+    id       TEXT NOT NULL PRIMARY KEY,
+    kind     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    slot     INTEGER NOT NULL,
+    sealed   BLOB NOT NULL
+) STRICT;
+CREATE TABLE change_results (
+    id       TEXT NOT NULL PRIMARY KEY,
+    kind     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    slot     INTEGER NOT NULL,
+    sealed   BLOB NOT NULL
+) STRICT;
+CREATE TABLE verdicts (
+    id       TEXT NOT NULL PRIMARY KEY,
+    kind     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    slot     INTEGER NOT NULL,
+    sealed   BLOB NOT NULL
+) STRICT;
+
+-- Keys of payloads that are gone, until the keys are destroyed too; and the record that says why one was erased.
+CREATE TABLE doomed_keys (slot INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE tombstones (payload TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- `calls` and the label are written often, so they are columns and not in the body.
 CREATE TABLE runs (

@@ -2,8 +2,9 @@
 
 What lives here: opening, the writer, and how its failures are told apart. What never may: a statement about actions.
 
-A batch is whatever waits when the writer is free: a lone caller never waits for company. Each step has a savepoint,
-the batch one COMMIT (WAL, `synchronous=FULL`), and answers go to each caller's event loop in one call.
+A batch is whatever waits when the writer is free: a lone caller never waits for company. The batch has one COMMIT (WAL,
+`synchronous=FULL`), and answers go to each caller's event loop in one call. A caller that has been alone for a while is
+served on its own loop, without the way to the writer's thread and back, as long as the disk answers at once.
 
 INVARIANT: nothing is acknowledged before COMMIT has returned. After an I/O error at COMMIT or at a checkpoint the
 writer never writes again: the kernel forgets dirty pages that it could not write, so a retry would "succeed".
@@ -17,16 +18,20 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections import defaultdict
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from remit.adapters.store import filesystem, rules
+from remit.adapters.payloads.sealing import Sealer, beside
+from remit.adapters.store import erasing, filesystem, rules
 from remit.adapters.store import statements as sql
 from remit.adapters.store.counting import Counters
+from remit.adapters.store.jobs import Errand, Job, answer, deliver_here, fail
 from remit.adapters.store.reads import APPLICATION_ID, SCHEMA_VERSION, SqliteReads, check_version
 from remit.adapters.store.transaction import SqliteTransaction
 from remit.flow.ports import Reads, Transaction
@@ -42,85 +47,78 @@ MAX_WAITING = 4096
 MAX_BATCH = 256
 _RETRY_SECONDS = 0.5
 _COMPANY = 3  # steps of a batch that are worth the way to their loop
+_ALONE = 8  # turns of the loop with a single step each, before one is served on the loop
+_SLOW_SECONDS = 0.005
+_AFTER_SLOW = 256  # steps that the thread serves after one that kept the loop waiting
 _LOOP_SECONDS = 0.5
 _PAGES_BETWEEN_CHECKPOINTS = 8000
 _CLOSED = "the store is closed"
 
 
-class _Job:
-    """One step that waits. `future` is None when nobody waits for its answer."""
-
-    __slots__ = ("answer", "error", "future", "step")
-
-    def __init__(self, step: Callable[[Transaction], Any], future: asyncio.Future[Any] | None) -> None:
-        self.step = step
-        self.future = future
-        self.answer: Any = None
-        self.error: BaseException | None = None
-
-
-class _Errand:
-    """Something that one of two threads does, whichever claims it first; the other learns what came of it."""
-
-    def __init__(self, do: Callable[[], bool]) -> None:
-        self._do = do
-        self._claim = threading.Lock()  # never released: it can be claimed once
-        self._done = threading.Event()
-        self._value = False
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        """Do it here, unless it is claimed."""
-        if self._claim.acquire(blocking=False):
-            try:
-                self._value = self._do()
-            except BaseException as error:
-                self._error = error
-            finally:
-                self._done.set()
-
-    def result(self, seconds: float) -> bool:
-        """What came of it; after so many seconds in which nobody began, do it here. Raises what it raised."""
-        if not self._done.wait(seconds):
-            self.run()
-            self._done.wait()
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
 class SqliteStore:
     """The `Store` of `remit.flow.ports` on a file. Make one with `open_store`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, faults: Faults | None, max_waiting: int) -> None:
-        self._reads = SqliteReads(path)
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, sealer: Sealer, faults: Faults | None, max_waiting: int
+    ) -> None:
+        self._reads = SqliteReads(path, sealer)
+        self._sealer = sealer
         self.reads: Reads = self._reads
         self._connection = connection  # owned by the writer's thread once it runs
         self._faults = faults
         self._max_waiting = max_waiting
-        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._errands: deque[tuple[erasing.Errand, Future[Any]]] = deque()  # what the writer does between batches
         self._gate = threading.Lock()
+        self._turn = threading.Lock()  # held by whoever uses the connection
+        self._gathered: list[Job] = []  # of this turn of the loop; guarded by _gate
+        self._alone = 0  # single steps in a row; the loop's
         self._closed = False  # guarded by _gate
         self._sick = ""  # written by the writer; once set, it stays
         self._full = ""  # written by the writer
-        self._deferred: list[_Job] = []  # the writer's
+        self._deferred: list[Job] = []  # the writer's
         self._pages = 0  # the writer's: estimated, since the last checkpoint
         self._counters = Counters()  # the writer's
         self._position = 0  # the writer's: of the next record, while `_version` holds
         self._version: int | None = None  # the writer's: another one when another process has written
+        self.on_commit: Callable[[], None] = lambda: None  # called after each COMMIT; cheap
         self._thread = threading.Thread(target=self._write, name="remit-store", daemon=True)
         self._thread.start()
 
     async def commit(self, step: Callable[[Transaction], T]) -> T:
         """See `Store.commit`. Cancelling the wait does not take the step back."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
         with self._gate:
             if self._closed or self._sick:
                 raise _refused(self._sick or _CLOSED)
-            if self._waiting.qsize() >= self._max_waiting:
+            if self._waiting.qsize() + len(self._gathered) >= self._max_waiting:
                 raise _refused(f"{self._max_waiting} steps wait for the disk already")
-            self._waiting.put(_Job(step, future))
+            self._gathered.append(Job(step, future))
+            if len(self._gathered) == 1:
+                loop.call_soon(self._hand_on)
         return await future
+
+    def _hand_on(self) -> None:
+        """Serve what this turn of the loop gathered: here, if it is one step of a caller that has been alone, the
+        connection is free and the disk has been quick; else on the writer's thread."""
+        with self._gate:
+            gathered, self._gathered = self._gathered, []
+            here = len(gathered) == 1 and self._alone >= _ALONE and self._waiting.empty() and not self._closed
+            if not (here and self._turn.acquire(blocking=False)):
+                for job in gathered:
+                    self._waiting.put(job)
+                self._alone = self._alone + 1 if len(gathered) == 1 else min(self._alone, 0)
+                return
+        began = time.monotonic()
+        try:
+            self._batch(gathered, deliver_here)
+        finally:
+            self._turn.release()
+        if time.monotonic() - began > _SLOW_SECONDS:
+            self._alone = -_AFTER_SLOW
+        if self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
+            self.commit_soon(_nothing)  # wakes the thread, which then writes a checkpoint
 
     def commit_soon(self, step: Callable[[Transaction], Any]) -> None:
         """Queue a step from any thread. While the disk is full or locked it is kept, and tried again."""
@@ -128,7 +126,31 @@ class SqliteStore:
             if self._closed or self._sick:
                 _LOG.error("a step that nobody waits for was lost: %s", self._sick or _CLOSED)
             else:
-                self._waiting.put(_Job(step, None))
+                self._waiting.put(Job(step, None))
+
+    async def purge(self) -> int:
+        """See `Store.purge`."""
+        return await erasing.purge(self._on_writer, self._sealer, self._reach)
+
+    async def _on_writer(self, do: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something with the connection on the writer's thread, between two batches."""
+        done: Future[Any] = Future()
+        with self._gate:
+            if self._closed or self._sick:
+                raise _refused(self._sick or _CLOSED)
+            self._errands.append((do, done))
+            self._waiting.put(Job(lambda _: None, None))  # wakes the writer
+        return await asyncio.wrap_future(done)
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            do, done = self._errands.popleft()
+            try:
+                done.set_result(do(self._connection))
+            except sqlite3.Error as error:
+                done.set_exception(self._judge(error, committing=False, committed=False))
+            except Exception as error:
+                done.set_exception(error)
 
     @property
     def healthy(self) -> str:
@@ -140,28 +162,52 @@ class SqliteStore:
         with self._gate:
             if not self._closed:
                 self._closed = True
-                self._waiting.put(None)
+                for job in (*self._gathered, None):
+                    self._waiting.put(job)
+                self._gathered = []
         self._thread.join()
         self._reads.close()
+        self._sealer.close()
 
     # the writer's thread
 
     def _write(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self._leave()
+
+    def _serve(self) -> None:
         running = True
         while running:
             batch, running = self._next()
             if batch:
-                self._batch(batch)
-                if running and not self._sick and self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
-                    self._checkpoint()
-        for job in self._deferred:
-            _LOG.error("a step that nobody waits for was lost at closing: %r", job.error)
+                with self._turn:
+                    self._batch(batch, answer)
+                    self._run_errands()
+                    if running and not self._sick and self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
+                        self._checkpoint()
+
+    def _leave(self) -> None:
+        """At the end of the thread, also one that nobody asked for: whoever waits still is told, and nobody after."""
+        with self._gate:
+            if not self._closed:
+                self._sick = self._sick or "its writer has ended"
+        left = self._deferred
+        while not self._waiting.empty():
+            job = self._waiting.get()
+            left += [job] if job is not None else []
+        if left:
+            fail(left, _refused(self._sick or _CLOSED))
+            answer(left, dropped=True)
+        while self._errands:
+            self._errands.popleft()[1].set_exception(_refused(self._sick or _CLOSED))
         try:
             self._connection.close()
         except sqlite3.Error:
             _LOG.exception("the store did not close")
 
-    def _next(self) -> tuple[list[_Job], bool]:
+    def _next(self) -> tuple[list[Job], bool]:
         batch, self._deferred = self._deferred, []
         try:
             job = self._waiting.get(timeout=_RETRY_SECONDS if batch else None)
@@ -174,22 +220,34 @@ class SqliteStore:
             return batch, True
         return batch, False
 
-    def _batch(self, batch: list[_Job]) -> None:
+    def _batch(self, batch: list[Job], send: Callable[..., None]) -> None:
         if self._sick:
-            _fail(batch, _refused(self._sick))
+            fail(batch, _refused(self._sick))
         else:
-            fault = self._commit_batch(batch)
+            fault = self._try_batch(batch, send)
             self._pages += 12 + 4 * len(batch)
             if fault is None:
                 self._full = ""
+                self.on_commit()
             else:
                 self._roll_back()
-                _fail(batch, fault)
-                if not self._sick:
-                    self._deferred = [job for job in batch if job.future is None]
-        _answer(batch, dropped=bool(self._sick))
+                fail(batch, fault)
+                kept = [job for job in batch if job.future is None]
+                if kept and not self._sick:
+                    self._deferred = kept
+        send(batch, dropped=bool(self._sick))
 
-    def _commit_batch(self, batch: list[_Job]) -> Fault | None:
+    def _try_batch(self, batch: list[Job], send: Callable[..., None]) -> Fault | None:
+        """Commit a batch. Where this thread is being ended (no `Exception` ends it), say so to those who wait."""
+        try:
+            return self._commit_batch(batch)
+        except BaseException:
+            self._sick = "its writer has ended"
+            fail(batch, CommitUnknown(f"nobody knows whether it was written: {self._sick}", hint="restart the gateway"))
+            send(batch, dropped=True)
+            raise
+
+    def _commit_batch(self, batch: list[Job]) -> Fault | None:
         """Run and commit; what went wrong with the whole batch, or None. A step's own error is in its job."""
         committing = committed = False
         try:
@@ -209,7 +267,7 @@ class SqliteStore:
             return self._judge(error, committing, committed)
         return None
 
-    def _run_where_best(self, batch: list[_Job], *, guarded: bool) -> bool:
+    def _run_where_best(self, batch: list[Job], *, guarded: bool) -> bool:
         """Run the steps on the loop of their callers where they are many, else here.
 
         Each statement lets go of the interpreter's lock: beside a busy loop, this thread would fight for it at every
@@ -218,12 +276,12 @@ class SqliteStore:
         loops = {job.future.get_loop() for job in batch if job.future is not None}
         if len(batch) < _COMPANY or len(loops) != 1:
             return self._run_steps(batch, guarded=guarded)
-        errand = _Errand(partial(self._run_steps, batch, guarded=guarded))
+        errand = Errand(partial(self._run_steps, batch, guarded=guarded))
         with contextlib.suppress(RuntimeError):  # a closed loop runs nothing
             loops.pop().call_soon_threadsafe(errand.run)
         return errand.result(_LOOP_SECONDS)
 
-    def _run_steps(self, batch: list[_Job], *, guarded: bool) -> bool:
+    def _run_steps(self, batch: list[Job], *, guarded: bool) -> bool:
         """Begin, and run every step: with savepoints (`guarded`), or without and only up to the first that raises.
 
         Savepoints cost more than most statements, and nearly every step goes through. Returns False where an unguarded
@@ -238,9 +296,9 @@ class SqliteStore:
             self._reach("after_step")
         return True
 
-    def _step(self, job: _Job, position: int, guarded: bool) -> int:
+    def _step(self, job: Job, position: int, guarded: bool) -> int:
         """Run one step; the position of the next record. Raises what befell the database."""
-        transaction = SqliteTransaction(self._connection, position, self._counters)
+        transaction = SqliteTransaction(self._connection, position, self._counters, self._sealer)
         job.error = None
         if guarded:
             self._connection.execute("SAVEPOINT step")
@@ -318,53 +376,30 @@ def _refused(reason: str) -> NotCommitted:
     return NotCommitted(f"nothing was written: {reason}", hint="`remit status` shows the state of the store")
 
 
-def _fail(batch: list[_Job], fault: Fault) -> None:
-    # A step's own error gives way too: it may rest on what an earlier step of this batch wrote, and that is gone.
-    for job in batch:
-        job.answer, job.error = None, type(fault)(fault.message, hint=fault.hint)
-
-
-def _answer(batch: list[_Job], *, dropped: bool) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = defaultdict(list)
-    for job in batch:
-        if job.future is not None:
-            by_loop[job.future.get_loop()].append(job)
-        elif job.error is not None and (dropped or not isinstance(job.error, NotCommitted)):
-            _LOG.error("a step that nobody waits for failed: %r", job.error)
-    for loop, jobs in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_deliver, jobs)
-        except RuntimeError:
-            _LOG.warning("%d callers were gone before their answer came", len(jobs))
-
-
-def _deliver(jobs: list[_Job]) -> None:
-    for job in jobs:
-        future = job.future
-        if future is None or future.done():
-            continue
-        if job.error is None:
-            future.set_result(job.answer)
-        elif isinstance(job.error, StopIteration):
-            future.set_exception(RuntimeError("a step raised StopIteration"))
-        else:
-            future.set_exception(job.error)
+def _nothing(_: Transaction) -> None:
+    """A step that does nothing."""
 
 
 def open_store(
     path: Path,
     *,
+    sealer: Sealer | None = None,
     faults: Faults | None = None,
     busy_milliseconds: int = 250,
     max_waiting: int = MAX_WAITING,
 ) -> SqliteStore:
     """Open the store in this file to write, and make it where there is none (mode 0600).
 
+    `sealer` seals its payloads; without one, their keys lie in a folder beside the file (`NAME.keys`). What a crash
+    left of an erasure is finished here.
+
     `faults` is called on the writer's thread at the points `before_begin`, `after_step`, `before_commit` and
-    `after_commit_before_ack`; what it raises befalls the batch. Raises `Misuse` for a file that is not a store, has a
-    newer schema or lies on a network file system, and `Fault` if it cannot be opened.
+    `after_commit_before_ack`; what it raises befalls the batch. Between the parts of a purge it is called too.
+    Raises `Misuse` for a file that is not a store, has a newer schema or lies on a network file system, and `Fault` if
+    it cannot be opened.
     """
     filesystem.require_local(path.parent)
+    sealer = sealer or beside(path)
     try:
         filesystem.create_private(path)
         connection = sqlite3.connect(
@@ -374,13 +409,14 @@ def open_store(
         raise Fault(f"the store `{path}` cannot be opened: {error}", hint="look at the folder's owner") from error
     try:
         _prepare(connection, path)
+        erasing.finish(connection, sealer)
     except sqlite3.Error as error:
         connection.close()
         raise Fault(f"the store `{path}` cannot be opened: {error}", hint="look at the disk") from error
     except BaseException:
         connection.close()
         raise
-    return SqliteStore(connection, path, faults, max_waiting)
+    return SqliteStore(connection, path, sealer, faults, max_waiting)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -388,6 +424,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if not empty:
         check_version(connection, path)
     for pragma in (
+        "auto_vacuum = INCREMENTAL",  # before the first table, or it stays what it is
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",

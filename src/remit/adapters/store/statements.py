@@ -5,19 +5,26 @@ What lives here: text, encoders and decoders. What never may: a connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from remit.adapters.store import rules
 from remit.flow import lifecycle
-from remit.flow.ports import Query, StoredRecord
-from remit.model.words import Action, Approval, Confidentiality, Evidence, Integrity, Label, Payload, Run
+from remit.flow.ports import PAYLOAD_CLASSES, Query, StoredRecord
+from remit.model.words import READ_RESULT, Action, Approval, Confidentiality, Evidence, Integrity, Label, Payload, Run
 
 OPEN_END = 2**63 - 1
 """`claims.ended` of a claim that is open."""
+
+_TABLES_OF_ROLE = {
+    "proposal": ("proposals",),
+    "result": ("read_results", "change_results"),
+    "verdict": ("verdicts",),
+}
 
 LIVE = frozenset(state for state, _ in lifecycle.TABLE)
 """The states that are not final."""
@@ -37,6 +44,9 @@ MOVE_ACTION = (
 )
 NOTE_ACTION = "UPDATE actions SET revision = ?, body = ? WHERE id = ? AND revision = ?"
 ADD_TARGET = "INSERT INTO action_targets (target, action) VALUES (?, ?) ON CONFLICT DO NOTHING"
+DROP_TARGETS = "DELETE FROM action_targets WHERE action = ?"
+SCRUB_ACTION = "UPDATE actions SET body = ? WHERE id = ?"
+SCRUB_CLAIM = "UPDATE OR REPLACE claims SET target = ? WHERE action = ? AND target = ?"
 ADD_CLAUSE = "INSERT INTO action_clauses (clause, action) VALUES (?, ?) ON CONFLICT DO NOTHING"
 TWIN = "SELECT body FROM actions WHERE fingerprint = ? ORDER BY seq LIMIT 1"
 
@@ -55,11 +65,26 @@ REOPEN_CLAIMS = f"UPDATE claims SET ended = {OPEN_END} WHERE action = ?"  # noqa
 
 CHANGED_BY_OTHERS = "PRAGMA data_version"
 NEXT_POSITION = "SELECT coalesce(max(position) + 1, 0) FROM records"
+_RECORDS = "SELECT position, kind, at, action, run, agent, data, sha256 FROM records"
+RECORDS_FROM = f"{_RECORDS} WHERE position >= ? ORDER BY position LIMIT ?"
 LAST_TIME = "SELECT at FROM records ORDER BY position DESC LIMIT 1"
 _APPEND = "INSERT INTO records (position, kind, at, action, run, agent, data, sha256) VALUES "
 
-PAYLOAD = "SELECT id, kind, salt, data FROM payloads WHERE id = ?"
-PUT_PAYLOAD = "INSERT INTO payloads (id, kind, salt, data) VALUES (?, ?, ?, ?)"
+_PUT = "INSERT INTO {} (id, kind, position, slot, sealed) VALUES (?, ?, ?, ?, ?)"
+PUT_PAYLOAD = {table: _PUT.format(table) for table in ("payloads", *PAYLOAD_CLASSES)}
+TAKE_PAYLOAD = {table: f"DELETE FROM {table} WHERE id = ? RETURNING slot" for table in PUT_PAYLOAD}  # noqa: S608
+OLDEST_PAYLOADS = {table: f"SELECT id, position FROM {table} ORDER BY rowid" for table in PAYLOAD_CLASSES}  # noqa: S608
+TOMBSTONE = "INSERT INTO tombstones (payload, position) VALUES (?, ?) ON CONFLICT DO NOTHING"
+TOMBSTONE_OF = (
+    "SELECT t.payload, t.position, r.data FROM tombstones t JOIN records r ON r.position = t.position"
+    " WHERE t.payload = ?"
+)
+TIME_AT = "SELECT at FROM records WHERE position = ?"
+_PAYLOAD = "SELECT id, kind, slot, sealed FROM {} WHERE id = ?"
+ANY_PAYLOAD = tuple(f"SELECT 1 FROM {table} LIMIT 1" for table in PUT_PAYLOAD)  # noqa: S608
+DOOMED = "SELECT slot FROM doomed_keys"
+DOOM = "INSERT INTO doomed_keys (slot) VALUES (?) ON CONFLICT DO NOTHING"
+UNDOOM = "DELETE FROM doomed_keys WHERE slot = ?"
 
 _RUN = "SELECT body, calls, integrity, confidentiality, source FROM runs"
 RUN = f"{_RUN} WHERE id = ?"
@@ -80,6 +105,7 @@ RAISE_LABEL = "UPDATE runs SET integrity = ?, confidentiality = ?, source = ? WH
 
 EVIDENCE = "SELECT body FROM evidence WHERE id = ?"
 EVIDENCE_OF = "SELECT body FROM evidence WHERE run = ? ORDER BY seq"
+SCRUB_EVIDENCE = "UPDATE evidence SET body = ? WHERE id = ?"
 PUT_EVIDENCE = "INSERT INTO evidence (id, run, body) VALUES (?, ?, ?)"
 
 APPROVALS = "SELECT action, person, verb, at, statement, signature FROM approvals WHERE action = ? ORDER BY seq"
@@ -103,9 +129,38 @@ COUNT_ALL = (
 
 
 @cache
+def records_at(count: int) -> str:
+    """The statement that reads the records at so many positions, in order."""
+    return f"{_RECORDS} WHERE position IN ({_marks(count)}) ORDER BY position"
+
+
+@cache
 def append(count: int) -> str:
     """The statement that writes so many records at once."""
     return _APPEND + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
+
+
+def payload_tables(payload_id: str) -> tuple[str, ...]:
+    """The tables in which a payload of this id can be: the part after the last dot is its role."""
+    return _TABLES_OF_ROLE.get(payload_id.rpartition(".")[2], ("payloads",))
+
+
+def payload_table(payload_id: str, kind: str) -> str:
+    """The table that takes a payload of this id and kind."""
+    tables = payload_tables(payload_id)
+    return tables[kind != READ_RESULT] if len(tables) > 1 else tables[0]
+
+
+@cache
+def payload(tables: tuple[str, ...]) -> str:
+    """The statement that finds a payload; its id is asked once for each table."""
+    return " UNION ALL ".join(map(_PAYLOAD.format, tables))
+
+
+def older_payloads(payload_class: str) -> str:
+    """The statement that counts a class's payloads before a position."""
+    table = PAYLOAD_CLASSES[PAYLOAD_CLASSES.index(payload_class)]
+    return f"SELECT count(*) FROM {table} WHERE position < ?"  # noqa: S608
 
 
 def _marks(count: int) -> str:
@@ -172,14 +227,26 @@ def journal(action: str, run: str, kinds: Sequence[str], limit: int) -> tuple[st
         terms.append(f"kind IN ({_marks(len(kinds))})")
         values.extend(kinds)
     where = " AND ".join(terms) or "1 = 1"
-    columns = "position, kind, at, action, run, agent, data, sha256"
-    text = f"SELECT {columns} FROM records WHERE {where} ORDER BY position DESC LIMIT ?"  # noqa: S608
+    text = f"{_RECORDS} WHERE {where} ORDER BY position DESC LIMIT ?"
     return text, [*values, max(limit, 0)]
 
 
 def action_of(row: Sequence[Any] | None) -> Action | None:
     """The action in a row of one body."""
     return None if row is None else decode_action(row[0])
+
+
+def says_id(action_id: str) -> str:
+    """The payload that holds what an action's clauses say where that can repeat an argument."""
+    return f"{action_id}.says"
+
+
+def with_says(action: Action, payload: Callable[[str], Payload | None]) -> Action:
+    """The action of a row with what is kept apart from it."""
+    if not rules.is_apart(action):
+        return action
+    kept = payload(says_id(action.id))
+    return rules.told_together(action, msgspec.json.decode(kept.data, type=dict[str, str]) if kept else None)
 
 
 def evidence_of(row: Sequence[Any] | None) -> Evidence | None:
@@ -206,11 +273,6 @@ def run_row(run: Run) -> tuple[Any, ...]:
     label = run.label
     looked_up = (run.id, run.token_hash, run.agent, run.case, run.opened_at, run.closed_at, run.calls)
     return (*looked_up, label.integrity.value, label.confidentiality.value, label.source, encode(run))
-
-
-def payload_of(row: Sequence[Any] | None) -> Payload | None:
-    """The payload in a row."""
-    return None if row is None else Payload(id=row[0], kind=row[1], salt=row[2], data=row[3])
 
 
 def approval_of(row: Sequence[Any]) -> Approval:

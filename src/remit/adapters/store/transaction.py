@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
+from remit.adapters.payloads.sealing import Sealer
 from remit.adapters.store import rules
 from remit.adapters.store import statements as sql
 from remit.adapters.store.counting import Changes, Counters
@@ -36,9 +39,10 @@ _OWN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError
 class SqliteTransaction:
     """One step's view. `fault` is set once the database itself failed, even if the step caught the error."""
 
-    def __init__(self, connection: sqlite3.Connection, position: int, counters: Counters) -> None:
+    def __init__(self, connection: sqlite3.Connection, position: int, counters: Counters, sealer: Sealer) -> None:
         self._connection: sqlite3.Connection | None = connection
         self._counters = counters
+        self._sealer = sealer
         self.changes = Changes()  # what the step did to the claims so far
         self._owes_record = False
         self._started_at = position
@@ -65,13 +69,25 @@ class SqliteTransaction:
     # actions
 
     def action(self, action_id: str) -> Action | None:
-        return sql.action_of(self._run(sql.ACTION, (action_id,)).fetchone())
+        action = sql.action_of(self._run(sql.ACTION, (action_id,)).fetchone())
+        return sql.with_says(action, self.payload) if action is not None else None
+
+    def _body(self, action: Action) -> bytes:
+        """What the action's row holds: nothing that can repeat an argument, which is a payload of its own."""
+        quiet, says = rules.told_apart(action)
+        if says:
+            kept = Payload(id=sql.says_id(action.id), kind="says", salt=b"", data=sql.encode(says))
+            before = self.payload(kept.id)
+            if before != kept:
+                self._remove(kept.id)
+                self.put_payload(kept)
+        return sql.encode(quiet)
 
     def open(self, action: Action, claims: Sequence[Claim], *records: Record) -> Action:
         action = rules.opened(action, claims, records)
         looked_up = (action.agent, action.run, action.case, action.category, action.connector, action.tool)
         standing = (action.id, 1, action.state.value, action.state in sql.LIVE)
-        self._run(sql.OPEN_ACTION, (*standing, *looked_up, action.opened_at, _fingerprint(action), sql.encode(action)))
+        self._run(sql.OPEN_ACTION, (*standing, *looked_up, action.opened_at, _fingerprint(action), self._body(action)))
         for target in action.targets:
             self._run(sql.ADD_TARGET, (target, action.id))
         self._clauses(action)
@@ -87,7 +103,7 @@ class SqliteTransaction:
         if rules.settled(action):
             self._end_claims(action_id, changes)
         standing = (action.revision, action.state.value, action.state in sql.LIVE, _fingerprint(action))
-        self._run(sql.MOVE_ACTION, (*standing, sql.encode(action), action_id, expected))
+        self._run(sql.MOVE_ACTION, (*standing, self._body(action), action_id, expected))
         self._after(before, action, changes)
         self._journal(records)
         return action
@@ -95,7 +111,7 @@ class SqliteTransaction:
     def note(self, action_id: str, expected: int, *records: Record, **changes: Any) -> Action:
         before = self.action(action_id)
         action = rules.noted(before, action_id, expected, records, changes)
-        self._run(sql.NOTE_ACTION, (action.revision, sql.encode(action), action_id, expected))
+        self._run(sql.NOTE_ACTION, (action.revision, self._body(action), action_id, expected))
         if before is not None and rules.settled(before) and not rules.settled(action):
             self._run(sql.REOPEN_CLAIMS, (action_id,))
             self.changes.unclear = True
@@ -181,10 +197,73 @@ class SqliteTransaction:
     # payloads and records
 
     def put_payload(self, payload: Payload) -> None:
-        self._run(sql.PUT_PAYLOAD, (payload.id, payload.kind, payload.salt, payload.data))
+        table = sql.payload_table(payload.id, payload.kind)
+        slot, sealed = self._sealer.seal(payload)
+        self._run(sql.PUT_PAYLOAD[table], (payload.id, payload.kind, self.position, slot, sealed))
 
     def payload(self, payload_id: str) -> Payload | None:
-        return sql.payload_of(self._run(sql.PAYLOAD, (payload_id,)).fetchone())
+        tables = sql.payload_tables(payload_id)
+        row = self._run(sql.payload(tables), (payload_id,) * len(tables)).fetchone()
+        return None if row is None else self._sealer.open(*row)
+
+    def erase(self, payload_ids: Sequence[str], record: Record) -> None:
+        for payload_id in payload_ids:
+            if self._remove(payload_id):
+                self._run(sql.TOMBSTONE, (payload_id, self.position))
+        self._journal((record,))
+
+    def prune(self, payload_class: str, before: Instant, limit: int) -> int:
+        cut = rules.position_at(before - rules.BACK, self.position, self._time_at)
+        found: list[str] = []
+        rows = self._run(sql.OLDEST_PAYLOADS[payload_class])
+        for payload_id, position in rows:
+            if position >= cut or len(found) >= limit:
+                break
+            if payload_class != "proposals" or self._over(payload_id):
+                found.append(payload_id)
+        rows.close()
+        for payload_id in found:
+            self._remove(payload_id)
+        self._owes_record = self._owes_record or bool(found)
+        return len(found)
+
+    def _time_at(self, position: int) -> Instant:
+        return int(self._run(sql.TIME_AT, (position,)).fetchone()[0])
+
+    def _over(self, proposal_id: str) -> bool:
+        action = self.action(proposal_id.partition(".")[0])
+        return action is None or rules.settled(action)
+
+    def _remove(self, payload_id: str) -> bool:
+        slots = [
+            slot
+            for table in sql.payload_tables(payload_id)
+            for (slot,) in self._run(sql.TAKE_PAYLOAD[table], (payload_id,)).fetchall()
+        ]
+        for slot in slots:
+            self._run(sql.DOOM, (slot,))
+        owner, _, role = payload_id.rpartition(".")
+        evidence = self.evidence(owner) if role == "result" else None
+        if evidence is not None:
+            # Without a salt, a digest of little is as good as what it is of.
+            self._run(sql.SCRUB_EVIDENCE, (sql.encode(replace(evidence, digest="")), evidence.id))
+        return bool(slots)
+
+    def scrub(self, action_id: str, names: Mapping[str, str]) -> None:
+        before = self.action(action_id)
+        action = rules.scrubbed(before, action_id, names)
+        self._owes_record = True
+        self._run(sql.SCRUB_ACTION, (self._body(action), action_id))
+        self._run(sql.DROP_TARGETS, (action_id,))
+        for target in action.targets:
+            self._run(sql.ADD_TARGET, (target, action_id))
+        for name, stand_in in names.items():
+            self._run(sql.SCRUB_CLAIM, (stand_in, action_id, name))
+        self.changes.unclear = True
+
+    def scrub_run(self, run_id: str, names: Mapping[str, str]) -> None:
+        self._owes_record = True
+        self._run(sql.PUT_RUN, sql.run_row(rules.scrubbed_run(self.run(run_id), run_id, names)))
 
     def append(self, record: Record) -> None:
         self._journal((record,))

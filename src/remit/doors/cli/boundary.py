@@ -18,17 +18,19 @@ from remit.doors.cli.tables import several
 from remit.doors.control.signed import ROLES
 from remit.flow.loading import Accepted, Signed, check_boundary, check_pins, expiry_warning
 from remit.flow.reloading import BOUNDARY, BOUNDARY_FILE, INVENTORY, ROSTER
+from remit.gates.boundary import english
 from remit.gates.boundary.evaluator import compile_boundary
 from remit.gates.boundary.explain import Explanation, explain
 from remit.gates.boundary.load import load
 from remit.gates.boundary.page import ConnectorFacts, page
+from remit.gates.boundary.verdicts import rule_verdict
 from remit.gates.boundary.words import BUILT_IN, Boundary, Request
 from remit.model.canonical import sha256_hex
 from remit.model.errors import Misuse, NotVerified, RemitError
 from remit.model.people import Role, Roster, load_roster, verify_signed
 from remit.model.signatures import Namespace
 from remit.model.targets import Inventory, load_inventory
-from remit.model.words import CredentialClass, Integrity, Label, Mandate, Used
+from remit.model.words import VERDICTS, CredentialClass, Integrity, Label, Mandate, Used
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("--in-force", action="store_true", help="the one in force, instead of the file")
     explaining = add_command(commands, "explain", "what it would say to one action, and what would change that")
     explaining.add_argument("--agent", required=True, metavar="NAME", help="which agent")
-    explaining.add_argument("--category", required=True, metavar="NAME", help="which kind of action")
+    what = explaining.add_mutually_exclusive_group(required=True)
+    what.add_argument("--category", metavar="NAME", help="which kind of action")
+    what.add_argument("--verdict", choices=VERDICTS, help="or which verdict, on a case about the targets")
     explaining.add_argument("--target", action="append", default=[], metavar="NAME", help="on what (repeatable)")
     explaining.add_argument("--outside", action="store_true", help="the targets are not in the run's mandate")
+    explaining.add_argument("--unwitnessed", action="store_true", help="the log's witnesses do not answer")
     explaining.add_argument("--in-force", action="store_true", help="under the one in force, instead of the file")
     sign = add_command(commands, "sign", "sign the file's exact bytes, beside it")
     sign.add_argument("--yes", action="store_true", help="sign without being asked once more")
@@ -109,6 +114,8 @@ def _inventory(home: Path, *, in_force: bool) -> Inventory:
 def _explain(arguments: argparse.Namespace, home: Path) -> int:
     boundary = load(_data(home, in_force=arguments.in_force))
     inventory = _inventory(home, in_force=arguments.in_force)
+    if arguments.verdict:
+        return _explain_verdict(arguments, boundary, inventory)
     found = explained(boundary, inventory, arguments, now())
     answer = {
         "decision": found.decision,
@@ -127,9 +134,7 @@ def explained(boundary: Boundary, inventory: Inventory, arguments: argparse.Name
     if category is None:
         known = several([f"`{each.name}`" for each in boundary.categories], most=20)
         raise Misuse(f"the boundary has no category `{arguments.category}`, it has {known}")
-    if boundary.agent(arguments.agent) is None:
-        known = several([f"`{each.name}`" for each in boundary.agents], most=20)
-        raise Misuse(f"the boundary has no agent `{arguments.agent}`, it has {known}")
+    _expect_agent(boundary, arguments.agent)
     targets = tuple(inventory.resolve(name) for name in arguments.target)
     mandate = Mandate(() if arguments.outside else tuple(each.id for each in targets), (category.name,))
     evaluator = compile_boundary(boundary, "", inventory.targets)
@@ -144,9 +149,34 @@ def explained(boundary: Boundary, inventory: Inventory, arguments: argparse.Name
         targets=targets,
         mandate=mandate,
         label=Label(Integrity.THIRD_PARTY),
+        unwitnessed=arguments.unwitnessed,
     )
     used = {window.quota: Used() for window in evaluator.windows(arguments.agent, category.name, at)}
     return explain(evaluator, request, used)
+
+
+def _expect_agent(boundary: Boundary, name: str) -> None:
+    if boundary.agent(name) is None:
+        known = several([f"`{each.name}`" for each in boundary.agents], most=20)
+        raise Misuse(f"the boundary has no agent `{name}`, it has {known}")
+
+
+def _explain_verdict(arguments: argparse.Namespace, boundary: Boundary, inventory: Inventory) -> int:
+    _expect_agent(boundary, arguments.agent)
+    targets = [inventory.resolve(name) for name in arguments.target]
+    ruling = rule_verdict(boundary, "", arguments.agent, arguments.verdict, targets)
+    answer = {
+        "decision": ruling.decision,
+        "clauses": [{"id": each.id, "says": each.says} for each in ruling.clauses],
+        "asks": msgspec.to_builtins(ruling.ask),
+    }
+    about = f"about {several(arguments.target, most=10)}" if arguments.target else "without targets"
+    does = f"conclude that a case {about} is {arguments.verdict}"
+    lines = [f"{arguments.agent} {SAYS[ruling.decision]} {does}"]
+    lines += [f"  {each.id}: {each.says}" for each in ruling.clauses]
+    lines += [f"  asks {english.ask(ruling.ask)}"] if ruling.ask else []
+    show(arguments, answer, "\n".join(lines))
+    return 0
 
 
 SAYS = {"auto": "may, without asking,", "approve": "may, once a person says yes,", "forbid": "may not"}

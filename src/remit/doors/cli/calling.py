@@ -91,13 +91,13 @@ def latch(home: Path) -> Latch:
     return found.with_order(stop.marker_order(now())) if (home / "STOP").exists() else found
 
 
-def file_bytes(path: Path) -> bytes:
-    """A file of the home that people write. Raises `Misuse` saying which one is missing."""
+def file_bytes(path: Path, hint: str = "name another home with `--home`") -> bytes:
+    """A file that people write, of the home unless `hint` says otherwise. Raises `Misuse` saying which is missing."""
     try:
         return path.read_bytes()
     except OSError as error:
         why = (error.strerror or "it failed").lower()
-        raise Misuse(f"`{path}` cannot be read: {why}", hint="name another home with `--home`") from None
+        raise Misuse(f"`{path}` cannot be read: {why}", hint=hint) from None
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from remit.doors.cli.answering import NoGateway, ask, home_path, show
 from remit.doors.cli.boundary import accepted_roster, verified
@@ -16,7 +17,7 @@ from remit.doors.cli.calling import file_bytes, identity, is_practice, latch, no
 from remit.doors.cli.files import connector_files
 from remit.doors.cli.inventory import look
 from remit.doors.cli.people import why_not
-from remit.doors.cli.tables import count
+from remit.doors.cli.tables import count, several
 from remit.gates.boundary.load import load
 from remit.model.errors import RemitError
 from remit.model.manifest import Manifest, load_manifest
@@ -68,7 +69,7 @@ def findings(home: Path) -> Iterator[Finding]:
     """Everything that is looked at, in the order in which it would be mended."""
     yield from _place(home)
     yield from _modes(home)
-    for look_at in (_people, _boundary, _inventory, _connectors, _stops, _tools):
+    for look_at in (_people, _boundary, _witnesses, _inventory, _connectors, _stops, _tools):
         try:
             yield from look_at(home)
         except RemitError as error:
@@ -154,6 +155,24 @@ def _boundary(home: Path) -> Iterator[Finding]:
     needed = max((rule.ask.quorum for rule in boundary.rules), default=1)
     if needed > len(roster.having(*boundary.approvals.roles, now=now())):
         yield Finding("warning", f"a rule asks for {needed} people, and fewer have a role that may approve")
+
+
+def _witnesses(home: Path) -> Iterator[Finding]:
+    from remit.offline import log_witnesses
+
+    wanted = [each.name for each in load(file_bytes(home / "boundary.toml")).categories if each.witnessed]
+    witnesses = log_witnesses(home)
+    hint = "`remit log witness init` on a machine of somebody else's, then `witnesses` in remit.toml"
+    if wanted and not witnesses:
+        says = f"the boundary wants {several(wanted)} witnessed, and no witness is configured: it never runs by itself"
+        yield Finding("warning", says, hint)
+    elif not witnesses:
+        yield Finding("note", "no witness cosigns the log: whoever holds its key could rewrite it unnoticed", hint)
+    for url, name in witnesses:
+        if (urlsplit(url).hostname or "") in ("localhost", "::1") or (urlsplit(url).hostname or "").startswith("127."):
+            yield Finding("note", f"witness `{name}` is on this machine: who takes the machine has both", hint)
+        elif urlsplit(url).scheme == "http":
+            yield Finding("note", f"witness `{name}` is reached without TLS: whoever is between can hold it off")
 
 
 def _inventory(home: Path) -> Iterator[Finding]:

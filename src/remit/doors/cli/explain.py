@@ -26,10 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Tell it. Works without a gateway. Exit code 1 for a story with gaps: something kept does not hold, or is gone."""
     from remit.flow.queries import Stories
     from remit.gates.story import RunStory, Story, render_record, render_run, render_text, to_json
-    from remit.offline import open_reads
+    from remit.offline import open_reads, open_search
 
     home = home_path(arguments)
-    stories = Stories(open_reads(home), manifests_in(home))
+    reads = open_reads(home)
+    stories = Stories(reads, manifests_in(home), open_search(home, reads))
     story = stories.explain(arguments.id)
     width = min(shutil.get_terminal_size((100, 40)).columns, WIDEST)
     if isinstance(story, Story):

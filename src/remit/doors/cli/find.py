@@ -1,4 +1,4 @@
-"""`remit find`: actions by target, agent, run, case, category, connector, state, clause and time."""
+"""`remit find`: actions by what people remember of them: target, agent, case, state, person, reasons, words, time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from remit.model.words import Action, Instant
 
 COLUMNS = (("time", 19), ("id", 20), ("agent", 12), ("what", 18), ("state", 17), ("by", 12), ("target", 40))
+VERDICTS = ("malicious", "benign", "undetermined")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connector", default="", metavar="NAME", help="one connector")
     parser.add_argument("--state", action="append", default=[], metavar="STATE", help="a state; may be given again")
     parser.add_argument("--clause", default="", metavar="ID", help="a clause that decided")
+    parser.add_argument("--approver", default="", metavar="PERSON", help="who voted on it, either way")
+    parser.add_argument("--verdict", default="", metavar="VERDICT", help="what its run concluded: `malicious`, …")
+    parser.add_argument("--skill", default="", metavar="NAME", help="a skill that the agent named, or `NAME@VERSION`")
+    parser.add_argument("--intel", default="", metavar="FEED", help="a feed that it relied on, or `FEED@VERSION`")
+    parser.add_argument("--evidence", default="", metavar="ID", help="evidence that it cited (ev_…)")
+    parser.add_argument("--signal", default="", metavar="WORDS", help="words of a signal that the agent weighed")
+    parser.add_argument("--words", default="", metavar="WORDS", help="words of its reasons, arguments or verdict")
     parser.add_argument("--at", metavar="WHEN", help="around a time: `today 03:00`, `last night`, `2h ago`")
     parser.add_argument("--since", metavar="WHEN", help="from then on")
     parser.add_argument("--until", metavar="WHEN", help="up to then")
@@ -39,13 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Look. Works without a gateway. Exit code 1 where nothing matches."""
     from remit.flow.queries import Stories
-    from remit.offline import open_reads
+    from remit.offline import open_reads, open_search
 
-    stories = Stories(open_reads(home_path(arguments)))
+    home = home_path(arguments)
+    reads = open_reads(home)
+    stories = Stories(reads, searching=open_search(home, reads))
     query = query_of(arguments, stories.zone, _now())
     found = stories.find(query)
     show(arguments, as_json(found, query, stories.zone), table(found, query, stories.zone))
-    return 0 if found.actions or found.refusals else 1
+    return 0 if found.actions or found.refusals or found.verdicts else 1
 
 
 def query_of(arguments: argparse.Namespace, zone: str, now: Instant) -> Query:
@@ -65,6 +75,13 @@ def query_of(arguments: argparse.Namespace, zone: str, now: Instant) -> Query:
         connector=arguments.connector,
         states=tuple(_state(each) for each in arguments.state),
         clause=arguments.clause,
+        approver=arguments.approver,
+        verdict=_verdict(arguments.verdict),
+        skill=arguments.skill,
+        intel=arguments.intel,
+        evidence=arguments.evidence,
+        signal=_worded("--signal", arguments.signal),
+        words=_worded("--words", arguments.words),
         since=since,
         until=until,
         limit=arguments.limit,
@@ -86,6 +103,27 @@ def _times(arguments: argparse.Namespace, zone: str, now: Instant) -> tuple[Inst
     return since, until
 
 
+def _worded(option: str, text: str) -> str:
+    from remit.gates.search import asked
+    from remit.model.display import shown
+    from remit.model.errors import Misuse
+
+    if text and not asked(text):
+        raise Misuse(f"`{option}` {shown(text)} has no word to look for", hint="letters or digits make a word")
+    return text
+
+
+def _verdict(word: str) -> str:
+    from remit.model.display import shown
+    from remit.model.errors import Misuse
+
+    plain = word.casefold()
+    if plain not in ("", *VERDICTS):
+        hint = "verdicts: " + ", ".join(f"`{each}`" for each in VERDICTS)
+        raise Misuse(f"there is no verdict {shown(word)}", hint=hint)
+    return plain
+
+
 def _state(word: str) -> str:
     from remit.model.display import shown
     from remit.model.errors import Misuse
@@ -104,10 +142,12 @@ def _state(word: str) -> str:
 def table(found: Found, query: Query, zone: str) -> str:
     """A line for each, newest first, under what was looked for."""
     lines = [_header(found, query, zone)]
-    if not found.actions and not found.refusals:
+    lines += _slow(found)
+    if not found.actions and not found.refusals and not found.verdicts:
         return "\n".join([*lines, "nothing matches"])
     rows = [(action.opened_at, _action_row(action, zone)) for action in found.actions]
     rows += [(each.entry.at, _refusal_row(each, zone)) for each in found.refusals]
+    rows += [(each.entry.at, _verdict_row(each, zone)) for each in found.verdicts]
     rows.sort(key=lambda row: row[0], reverse=True)
     lines.append(_laid_out([name for name, _ in COLUMNS]))
     lines += [_laid_out(cells) for _, cells in rows]
@@ -129,6 +169,16 @@ def _header(found: Found, query: Query, zone: str) -> str:
         known = [each for each in found.targets if not each.startswith("unknown:")]
         parts.append(f"target {safe_line(', '.join(known), 80)}")
     return f"times in {zone}" + "".join(f"; {part}" for part in parts)
+
+
+def _slow(found: Found) -> list[str]:
+    """That records had to be read one by one, where they were many."""
+    from remit.flow.queries import WORTH_SAYING
+
+    if found.behind < WORTH_SAYING:
+        return []
+    why = found.why or "the index is behind"
+    return [f"{why}: {found.behind} records were read one by one; `remit log reindex` builds the index anew"]
 
 
 def _action_row(action: Action, zone: str) -> list[str]:
@@ -156,6 +206,12 @@ def _refusal_row(refusal: RecordStory, zone: str) -> list[str]:
         ",".join(map(str, clauses)) if isinstance(clauses, list) else "",
         "-",
     ]
+
+
+def _verdict_row(verdict: RecordStory, zone: str) -> list[str]:
+    fields = verdict.entry.fields
+    told = [_clock(verdict.entry.at, zone), f"#{verdict.entry.position}", verdict.agent, "verdict"]
+    return [*told, str(fields.get("verdict", "")), "", f"case {fields.get('case', '-')}"]
 
 
 def _laid_out(cells: list[str]) -> str:
@@ -189,6 +245,9 @@ def as_json(found: Found, query: Query, zone: str) -> dict[str, Any]:
         "more": found.more,
         "actions": [{k: v for k, v in to_json(action).items() if k != "fingerprint"} for action in found.actions],
         "refusals": [to_json(refusal) for refusal in found.refusals],
+        "verdicts": [to_json(verdict) for verdict in found.verdicts],
+        "not_indexed": found.behind,
+        "why_not_indexed": found.why,
     }
 
 

@@ -32,6 +32,9 @@ and if anything looks wrong
   severed or listed within 3.1 ms
 
 a file named STOP in the home stops everything, too; to go on, remove the file, then `remit resume --reason WHY`
+
+`remit status` says LOG: the record cannot be proven, so every action is refused. `remit log status` says why, and
+docs/LOG.md what to do; move, restore and delete nothing before you have read it
 """
 CONNECT = """\
 usage: remit connect [--home DIR | --socket PATH]

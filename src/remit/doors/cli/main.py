@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "the record": {
         "find": "find actions",
         "explain": "the story of one action",
+        "log": "the provable log: keep it, verify it, show it to those who do not trust it",
     },
     "help": {"help": "`remit help on-call`: the six commands of the night"},
 }

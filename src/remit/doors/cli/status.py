@@ -95,6 +95,8 @@ def _trouble(answer: dict[str, Any]) -> list[str]:
     ]
     if answer["connectors"] and not lines:
         lines.append(f"connectors   {count(len(answer['connectors']), 'connector')} up")
+    if answer["reconciled"]:
+        lines.append(f"reconciled   {'; '.join(map(_reconciled, answer['reconciled']))}")
     if answer["parked"]:
         lines.append(f"parked       {count(len(answer['parked']), 'tool is', 'tools are')} hidden from agents")
     if answer["inventory_waits"]:
@@ -102,15 +104,32 @@ def _trouble(answer: dict[str, Any]) -> list[str]:
         lines.append(f"inventory    {changes} would loosen something and wait for acceptance")
     if answer["clock"]:
         lines.append(f"CLOCK        {answer['clock']}: changes are on hold")
+    log = answer.get("log")
+    if log and log["trouble"]:
+        lines.append(f"LOG          {log['trouble']}: every action is refused")
+    elif log:
+        lines.append(f"log          {log['size']:,} of {log['records']:,} records signed, the last at {log['signed']}")
+    if log:
+        away = [f"{each['name']}: {each['away']}" for each in log["witnesses"]["each"] if each["away"]]
+        lines += [f"WITNESS      away: {each}" for each in away]
     if answer["store"]:
         lines.append(f"STORE        {answer['store']}: nothing is done that cannot be recorded")
     return lines
+
+
+def _reconciled(last: dict[str, Any]) -> str:
+    if last["at"] is None:
+        return f"{last['connector']} never"
+    found = count(last["findings"], "DIFFERENCE") if last["findings"] else "all agreed"
+    return f"{last['connector']} {last['at']}, {found}"
 
 
 def next_step(answer: dict[str, Any]) -> str:
     """The one command that the state asks for."""
     if answer["blind"]:
         return "remit resume --blind --reason WHY, once you know which stops were in force; nothing is lifted by it"
+    if (answer.get("log") or {}).get("trouble"):
+        return "remit log status; docs/LOG.md says what each trouble means"
     if answer["unsettled"]:
         return f"remit settle {answer['unsettled'][0]['action']}"
     if answer["stops"]:

@@ -18,10 +18,11 @@ from remit.doors.control import deciding, looking, signed
 from remit.doors.control.side import NodeSide
 from remit.doors.control.signed import Command
 from remit.doors.control.times import iso
+from remit.flow.reconciling import Report
 from remit.flow.runs import Order
 from remit.flow.settling import Settled
 from remit.flow.stop_desk import StopReport
-from remit.gates.stop import mended_order, order_of
+from remit.gates.stop import LOG_ID, mended_order, order_of
 from remit.model.canonical import encode
 from remit.model.display import shown
 from remit.model.errors import Misuse
@@ -56,7 +57,9 @@ class Commands:
             "connectors": self._connectors,
             "inventory.diff": self._inventory_diff,
             "boundary": self._boundary,
+            "reconciled": self._reconciled,
             "settle.ask": self._settle_ask,
+            "prune": self._prune,
             "signed": self._signed,
         }
         self._with_signature: dict[str, Callable[[Command], Awaitable[Answer]]] = {
@@ -65,11 +68,13 @@ class Commands:
             "resume": self._resume,
             "latch.mend": self._mend_latch,
             "clock": self._forgive_clock,
+            "log.continue": self._continue_log,
             "reload": self._reload,
             "tools.accept": self._accept_tools,
             "inventory.accept": self._accept_inventory,
             "settle": self._settle,
             "undo": self._undo,
+            "erase": self._erase,
         }
         assert self._with_signature.keys() == signed.ROLES.keys()
 
@@ -154,6 +159,13 @@ class Commands:
         report = self._node.reloading.report(self._node.forces.current)
         return msgspec.to_builtins(report)  # type: ignore[no-any-return]
 
+    async def _reconciled(self, params: Answer, _: str) -> Answer:
+        try:
+            report = msgspec.convert(params.get("report"), Report)
+        except msgspec.ValidationError as error:
+            raise Misuse(f"the report cannot be read: {shown(str(error)).strip('`')}") from None
+        return await self._node.reconciling.keep(report)
+
     # --- settling --------------------------------------------------------------------------------------------------
 
     async def _settle_ask(self, params: Answer, user: str) -> Answer:
@@ -169,6 +181,23 @@ class Commands:
         moved = await self._node.settling.undo(action, command.person.id, reason, command.record)
         moved = await deciding.settled_down(self._node, moved, self._patience)
         return {**deciding.stands(moved), "undoes": action}
+
+    # --- erasing and pruning ---------------------------------------------------------------------------------------
+
+    async def _erase(self, command: Command) -> Answer:
+        ids = _typed(command.parameters, "ids", list)
+        if not ids or not all(isinstance(each, str) for each in ids):
+            raise Misuse("`ids` must be a list of ids")
+        reason, basis = _text(command.parameters, "reason"), _text(command.parameters, "basis")
+        erased = await self._node.erasing.erase(ids, command.person.id, reason, basis, command.record)
+        return {**msgspec.to_builtins(erased), "by": command.person.id}
+
+    async def _prune(self, params: Answer, _: str) -> Answer:
+        due = self._node.retention.due()
+        if not _typed(params, "dry_run", bool, False):
+            await self._node.retention.prune()
+        listed = [{"class": each.payload_class, "before": iso(each.before), "count": each.count} for each in due]
+        return {"pruned": listed, "unfinished": self._node.erasing.unfinished}
 
     # --- signed commands -------------------------------------------------------------------------------------------
 
@@ -208,7 +237,8 @@ class Commands:
         """A human has looked at this machine's clock: forget the jump, and lift the hold that it brought."""
         why = self._node.clock.jumped()
         orders = self._node.stops.current.orders
-        held = frozenset(each.id for each in orders if each.automatic and each.scope.kind is ScopeKind.EVERYTHING)
+        everything = [each for each in orders if each.automatic and each.scope.kind is ScopeKind.EVERYTHING]
+        held = frozenset(each.id for each in everything if each.id != LOG_ID)
         lifted: tuple[StopOrder, ...] = ()
         if held:
             lifted = await self._node.stop_desk.resume(held, command.person.id, why, command.record)
@@ -216,6 +246,10 @@ class Commands:
             await self._node.store.commit(lambda tx: tx.append(command.record))
             self._node.clock.forgive()
         return {"was": why, "by": command.person.id, "lifted": [_lifted(order) for order in lifted]}
+
+    async def _continue_log(self, command: Command) -> Answer:
+        """A human accepts that the store is not what the log has signed: begin another log, and keep the old one."""
+        return await self._node.continue_log(command.person.id, command.record)
 
     async def _reload(self, command: Command) -> Answer:
         async with self._changing:

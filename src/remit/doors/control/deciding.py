@@ -15,6 +15,7 @@ from msgspec import Struct
 from remit.doors.control.side import NodeSide
 from remit.doors.control.signed import signed_bytes
 from remit.doors.control.times import iso
+from remit.flow.concluding import is_conclusion, verdict_of
 from remit.flow.force import Force
 from remit.gates import approvals, cards
 from remit.gates.cards import Card
@@ -25,6 +26,7 @@ from remit.model.words import Action, Approval, Ask, Evidence, Json, Proposal, S
 LOOK_EVERY = 0.02
 LONGEST_READ = 256 * 1024  # bytes of a result that are read as JSON for a card, which shows but a little of it
 LONGEST_TEXT = 16 * 1024  # characters
+_CONCLUDED = "the verdict is wrong, and whoever relies on it stops looking; a later verdict takes its place"
 
 
 Seen = dict[str, tuple[Evidence, str] | None]
@@ -224,13 +226,18 @@ def _card(node: NodeSide, force: Force, action: Action, behind: Behind) -> Card:
         home=node.identity.id,
         owner=agent.owner if agent else "",
         purpose=agent.purpose if agent else "",
-        does=category.does if category else "",
+        does=category.does if category else _concludes(action),
+        worst=_CONCLUDED if is_conclusion(action) else "",
         undo=tool.manifest.undo if tool else None,
         cuttable=tool.cuttable if tool else False,
         evidence=behind.evidence,
         practice=node.identity.practice,
         secrets=tool.manifest.secrets if tool else (),
     )
+
+
+def _concludes(action: Action) -> str:
+    return f"conclude that its case is {verdict_of(action)}" if is_conclusion(action) else ""
 
 
 def _context(node: NodeSide, force: Force, action: Action, behind: Behind) -> approvals.Context:

@@ -15,6 +15,7 @@ from remit.flow.force import Force, Tool
 from remit.flow.lifecycle import unsettled
 from remit.flow.loading import Accepted, expiry_warning
 from remit.flow.ports import Query, Reads
+from remit.flow.reconciling import reconciled_status
 from remit.flow.reloading import BOUNDARY, BOUNDARY_FILE, INVENTORY
 from remit.gates.boundary.load import load
 from remit.gates.stop import Latch
@@ -45,7 +46,30 @@ def status(node: NodeSide) -> dict[str, Json]:
         "inventory_waits": list(report.inventory_waits),
         "clock": node.clock.jumped(),
         "store": node.store.healthy,
+        "log": log_line(node),
     }
+
+
+def log_line(node: NodeSide) -> dict[str, Json]:
+    """How far the provable log is: entries under its newest checkpoint, when that was published, what is wrong."""
+    state = node.log.state
+    return {
+        "origin": state.origin,
+        "size": state.size,
+        "records": node.store.reads.counts()["records"],
+        "signed": iso(state.signed_at) if state.signed_at else "",
+        "trouble": node.log.trouble(),
+        "witnesses": _witnesses(node),
+    }
+
+
+def _witnesses(node: NodeSide) -> dict[str, Json]:
+    """Who cosigns the log, up to which size enough of them have, and who is away."""
+    state = node.witnesses.state
+    each: list[Json] = [
+        {"name": one.name, "url": one.url, "size": one.size, "away": one.away} for one in state.witnesses
+    ]
+    return {"quorum": state.quorum, "size": state.size, "away": node.witnesses.away() if each else "", "each": each}
 
 
 def at_rest(reads: Reads, latch: Latch, now: Instant) -> dict[str, Json]:
@@ -66,8 +90,19 @@ def at_rest(reads: Reads, latch: Latch, now: Instant) -> dict[str, Json]:
         "inventory_waits": [],
         "clock": "",
         "store": "",
+        "reconciled": _reconciled(reads),
+        "log": None,
         "counts": reads.counts(),
     }
+
+
+def _reconciled(reads: Reads) -> list[dict[str, Json]]:
+    """When each connector of the boundary in force was last compared with its own trail."""
+    file = reads.fact(BOUNDARY_FILE)
+    pins = list(load(file).pins) if file is not None else []
+    return [
+        each | {"at": iso(each["at"]) if each["at"] is not None else None} for each in reconciled_status(reads, pins)
+    ]
 
 
 def _order(latch: Latch, index: int) -> dict[str, Json]:

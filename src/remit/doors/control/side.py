@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from remit.flow.erasing import Erasing
 from remit.flow.force import Force, Forces
-from remit.flow.ports import Ids, Store
+from remit.flow.ports import Ids, Log, Store, Witnesses
+from remit.flow.reconciling import Reconciling
 from remit.flow.reloading import Reloading
 from remit.flow.reruling import Reruling
+from remit.flow.retention import Retention
 from remit.flow.runs import Runs
 from remit.flow.settling import Settling
 from remit.flow.steward import Steward
 from remit.flow.stop_desk import StopDesk
 from remit.flow.stopping import Stops
-from remit.model.words import Instant, Record
+from remit.gates.journal import Pseudonyms
+from remit.model.words import Instant, Json, Record
 
 
 class Identity(Protocol):
@@ -74,14 +78,29 @@ class NodeSide(Protocol):
     @property
     def settling(self) -> Settling: ...
     @property
+    def erasing(self) -> Erasing: ...
+    @property
+    def retention(self) -> Retention: ...
+    @property
     def reloading(self) -> Reloading: ...
     @property
     def reruling(self) -> Reruling: ...
+    @property
+    def reconciling(self) -> Reconciling: ...
     @property
     def pool(self) -> Pool: ...
     @property
     def clock(self) -> NodeClock: ...
     @property
     def ids(self) -> Ids: ...
+    @property
+    def names(self) -> Pseudonyms: ...
 
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def witnesses(self) -> Witnesses: ...
+
+    async def continue_log(self, person: str, *records: Record) -> dict[str, Json]: ...
     async def reload(self, *records: Record) -> Force: ...

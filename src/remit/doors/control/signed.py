@@ -9,36 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 
-import msgspec
 from msgspec import Struct
 
 from remit.doors.control.side import NodeSide
 from remit.flow.ports import Transaction
 from remit.gates import journal
-from remit.model.canonical import encode, sha256_hex
 from remit.model.errors import Misuse, NotVerified, Refusal
-from remit.model.people import Person, Role
+from remit.model.people import COMMANDS, Person
 from remit.model.signatures import Namespace, verify
 from remit.model.statements import ControlStatement
 from remit.model.words import Clause, Decision, Json, Payload, Record
 
-WORKING = (Role.ORCHESTRATOR, Role.ON_CALL, Role.APPROVER, Role.OPERATOR, Role.LEADER)
-NIGHT = (Role.ON_CALL, Role.LEADER, Role.APPROVER)
-MENDING = (Role.ON_CALL, Role.OPERATOR, Role.APPROVER)
-KEEPING = (Role.OPERATOR, Role.LEADER)
-
-ROLES: dict[str, tuple[Role, ...]] = {
-    "run.open": WORKING,
-    "run.close": WORKING,
-    "resume": NIGHT,
-    "latch.mend": NIGHT,
-    "clock": NIGHT,
-    "settle": MENDING,
-    "undo": MENDING,
-    "reload": KEEPING,
-    "tools.accept": KEEPING,
-    "inventory.accept": KEEPING,
-}
+ROLES = COMMANDS
 """Who may sign which command. No role includes another."""
 
 
@@ -83,12 +65,13 @@ async def accept(node: NodeSide, params: dict[str, Json]) -> Command:
         has = ", ".join(f"`{role}`" for role in sorted(person.roles))
         says = f"`{person.id}` may not `{statement.command}`: that needs one of {wanted}, they have {has or 'no role'}"
         raise Refusal(says, hint="ask one of them", clauses=[Clause("control.role", Decision.FORBID, says)])
-    await _burn(node, statement, data, signature, person)
+    payload = journal.statement(node.ids.new("sta"), node.ids.salt(), data, signature)
+    await _burn(node, statement, payload, person)
     return Command(
         name=statement.command,
         parameters=statement.parameters,
         person=person,
-        record=_record(node, statement, data, person, "carried-out"),
+        record=_record(node, statement, payload, person, "carried-out"),
     )
 
 
@@ -110,10 +93,8 @@ def _signer(node: NodeSide, statement: ControlStatement, data: bytes, signature:
     return person
 
 
-async def _burn(node: NodeSide, statement: ControlStatement, data: bytes, signature: bytes, person: Person) -> None:
-    record = _record(node, statement, data, person, "accepted")
-    kept = {"statement": data.decode(), "signature": signature.decode("ascii", "replace")}
-    payload = Payload(id=node.ids.new("sta"), kind="statement", salt=node.ids.salt(), data=msgspec.json.encode(kept))
+async def _burn(node: NodeSide, statement: ControlStatement, payload: Payload, person: Person) -> None:
+    record = _record(node, statement, payload, person, "accepted")
 
     def step(tx: Transaction) -> None:
         if not tx.burn_nonce(statement.nonce, statement.expires):
@@ -126,14 +107,13 @@ async def _burn(node: NodeSide, statement: ControlStatement, data: bytes, signat
     await node.store.commit(step)
 
 
-def _record(node: NodeSide, statement: ControlStatement, data: bytes, person: Person, stage: str) -> Record:
+def _record(node: NodeSide, statement: ControlStatement, payload: Payload, person: Person, stage: str) -> Record:
     return journal.record(
         "statement",
         node.clock.now(),
         command=statement.command,
-        person=person.id,
+        person=node.names.person(person.id),
         nonce=statement.nonce,
         stage=stage,
-        statement=sha256_hex(data),
-        parameters=sha256_hex(encode(statement.parameters)),
+        payloads=journal.commits(payload),
     )

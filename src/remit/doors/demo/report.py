@@ -36,6 +36,7 @@ def report(story: Story, seconds: float) -> dict[str, Any]:
         "stop": story.noted.get("stop"),
         "settled": story.noted.get("settled", []),
         "explained": story.noted.get("explained"),
+        "log": story.noted.get("log"),
         "state": side_by_side(story),
         "paths": {"home": "home", "without": "lab/without", "with": "lab/with", "log": "gateway.log"},
     }

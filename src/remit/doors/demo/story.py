@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import select
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -85,7 +86,15 @@ class Story:
 
     def quiet(self, *words: str) -> dict[str, Any]:
         """The JSON answer of a command of Remit's. Raises `Fault` where it failed."""
-        said = must(self.programs.run(remit(*words, "--json")), f"`remit {' '.join(words[:2])}`")
+        return self.answer(self.begin(*words, "--json"), *words)
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command of Remit's whose JSON `answer` gets."""
+        return self.programs.begin(remit(*words))
+
+    def answer(self, process: subprocess.Popen[bytes], *words: str) -> dict[str, Any]:
+        """The JSON answer of a command that `begin` started. Raises `Fault` where it failed."""
+        said = must(self.programs.finish(process, remit(*words)), f"`remit {' '.join(words[:2])}`")
         answer: dict[str, Any] = json.loads(said.out)
         return answer
 
@@ -125,6 +134,14 @@ class Story:
         self.screen.line(f"  ? {question}", style="bold")
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
         return sys.stdin.readline().strip().casefold() if ready else None
+
+
+def near(path: Path) -> str:
+    """The path as somebody in the current folder would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def _quoted(word: str) -> str:

@@ -24,6 +24,37 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-lengt
 _STARTING = 10.0
 
 
+class _Corked:
+    """A transport that keeps the head of a response back until its body comes, or the loop's turn ends: uvicorn writes
+    them apart, and each write is a system call here and a waking over there."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """See `asyncio.WriteTransport.write`."""
+        if not self._head and data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._flush(data)
+
+    def close(self) -> None:
+        """See `asyncio.BaseTransport.close`."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self, data: bytes = b"") -> None:
+        whole, self._head = self._head + data, b""
+        if whole and not self._transport.is_closing():
+            self._transport.write(whole)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with an end to four things that it lets go on: connections beyond the most there may be, a
     request head that dribbles in, one that never stops growing, and a client that does not read."""
@@ -37,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Corked(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self.settings.max_connections:
             transport.abort()  # an answer would keep the file descriptor, and those are what runs out
             return

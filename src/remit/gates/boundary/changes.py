@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from remit.gates.boundary.matching import covers
-from remit.gates.boundary.words import ALL, Agent, Boundary, LabelLimit, Never, Quota, Rule
-from remit.model.words import CONFIDENTIALITY_RANK, INTEGRITY_RANK, Decision
+from msgspec.structs import replace
 
-_Named = TypeVar("_Named", Rule, Quota, Never)
+from remit.gates.boundary.matching import covers
+from remit.gates.boundary.words import ALL, Agent, Boundary, Category, LabelLimit, Never, Quota, Rule, VerdictRule
+from remit.model.words import CONFIDENTIALITY_RANK, INTEGRITY_RANK, STRICTNESS, Decision
+
+_Named = TypeVar("_Named", Rule, Quota, Never, VerdictRule)
 
 # Fields that say nothing about what is allowed, or that are compared by themselves below.
 _SAME = ("timezone", "detection_time", "approvals", "resume_by_another_person", "signatures")
@@ -25,7 +27,7 @@ def widens(old: Boundary, new: Boundary) -> bool:
         all(getattr(old, field) == getattr(new, field) for field in _SAME)
         and new.not_before >= old.not_before
         and new.not_after <= old.not_after
-        and new.categories == old.categories
+        and _same_or_witnessed(old.categories, new.categories)
         and new.tiers == old.tiers
         and new.pins == old.pins
         and set(new.static) <= set(old.static)
@@ -39,6 +41,7 @@ def widens(old: Boundary, new: Boundary) -> bool:
         and _subset(_rules(old, Decision.FORBID), _rules(new, Decision.FORBID))
         and _subset(old.nevers, new.nevers)
         and _subset(old.quotas, new.quotas)
+        and _subset(old.verdicts, new.verdicts)
     )
 
 
@@ -82,6 +85,19 @@ def _tighter(one: LabelLimit, other: LabelLimit) -> bool:
         INTEGRITY_RANK[one.integrity] <= INTEGRITY_RANK[other.integrity]
         and CONFIDENTIALITY_RANK[one.confidentiality] <= CONFIDENTIALITY_RANK[other.confidentiality]
     )
+
+
+def _same_or_witnessed(old: Sequence[Category], new: Sequence[Category]) -> bool:
+    """Whether nothing about the categories changed, but that some must be witnessed now, or are refused unwitnessed."""
+    return len(old) == len(new) and all(
+        replace(one, witnessed=other.witnessed, unwitnessed=other.unwitnessed) == other
+        and _needs_witness(one) <= _needs_witness(other)
+        for one, other in zip(old, new, strict=True)
+    )
+
+
+def _needs_witness(category: Category) -> int:
+    return STRICTNESS[category.unwitnessed] if category.witnessed else STRICTNESS[Decision.AUTO]
 
 
 def _agents_within(old: Sequence[Agent], new: Sequence[Agent]) -> bool:

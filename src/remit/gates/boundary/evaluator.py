@@ -3,8 +3,7 @@
 `compile_boundary` turns a boundary into an `Evaluator`. Everything that can be known beforehand is worked out once per
 agent and category (a `_Bucket`), once per target (its profile) and once per set of rules and nevers that match
 together (an `_Outcome`). A ruling intersects bits to find that set, and adds what depends on the moment: quotas,
-mandate, label, validity. `reference.py` says the same naively, and tests
-compare the two.
+mandate, label, validity. `reference.py` says the same naively, and tests compare the two.
 
 The ruling is the strictest of all clauses that apply; DESIGN.md section 5 lists them. Where a batch or a set has
 several members, all their clauses join: all or nothing.
@@ -120,6 +119,7 @@ class _Bucket(Struct, frozen=True, kw_only=True):
     always: tuple[Clause, ...]
     own: bool
     effect: Effect | None
+    unwitnessed: Clause | None
     review_ends: Instant | None
     autos: int
     others: int
@@ -149,6 +149,7 @@ _STATIC = _built_in("static", Decision.FORBID)
 _UNBOUNDED = _built_in("unbounded", Decision.APPROVE)
 _UNCLASSIFIED = _built_in("unclassified", Decision.FORBID)
 _UNKNOWN_TARGET = _built_in("unknown-target", Decision.APPROVE)
+_WITNESS = {then: _built_in("witness", then) for then in (Decision.APPROVE, Decision.FORBID)}
 
 
 class Evaluator:
@@ -265,6 +266,8 @@ class Evaluator:
             forbid[_EFFECT.id] = _EFFECT
         if request.mandate is None or not _has_category(request.mandate, request.category):
             forbid[_NO_MANDATE.id] = _NO_MANDATE
+        if request.unwitnessed and bucket.unwitnessed is not None:
+            (forbid if bucket.unwitnessed.then is Decision.FORBID else approve)["witness"] = bucket.unwitnessed
 
     def _not_a_read(self, request: Request, forbid: dict[str, Clause], approve: dict[str, Clause]) -> None:
         if request.credential is CredentialClass.STATIC:
@@ -370,6 +373,7 @@ class Evaluator:
             always=always,
             own=own,
             effect=effect,
+            unwitnessed=_WITNESS[declared.unwitnessed] if declared is not None and declared.witnessed else None,
             review_ends=None if granted is None else self._clock.end_of(granted.review_by),
             autos=_bits(about and _is_auto(each) for each, about in numbered),
             others=_bits(about and not _is_auto(each) for each, about in numbered),

@@ -101,7 +101,7 @@ def _considered(
         if name not in written:
             yield Considered(name, True, clause.then, clause.says)
     for name in BUILT_IN:
-        if name not in applying and name not in ("approvers", "remit"):
+        if name not in applying and name not in ("approvers", "remit", "verdict"):
             yield Considered(name, False, Decision.FORBID, f"it is not the case that {BUILT_IN[name]}")
 
 
@@ -197,6 +197,8 @@ def _other_grants(evaluator: Evaluator, request: Request, used: Mapping[str, Use
 
 
 def _other_requests(boundary: Boundary, request: Request) -> Iterator[tuple[str, Request]]:
+    if request.unwitnessed:
+        yield "the witnesses of the record answered", replace(request, unwitnessed=False)
     for agent in boundary.agents:
         yield f"the agent were `{agent.name}`", replace(request, agent=agent.name)
     mandate = request.mandate or Mandate((), (request.category,))

@@ -1,11 +1,12 @@
 """Bytes of `boundary.toml` to a `Boundary`, or everything that is wrong in them.
 
 What the file may not say, beyond wrong types and unknown words:
-- An id twice, in any case of letters, across rules, quotas and nevers, nor one of the built-in clauses' words: a clause
-  in a record must mean one thing.
+- An id twice, in any case of letters, across rules, quotas, nevers and verdicts, nor one of the built-in clauses'
+  words: a clause in a record must mean one thing.
 - A name pattern with letters that are not Latin: it would never match and look as if it did.
 - `auto` over categories that destroy or send by `*`: name such a category in full (a `*` of an `auto` leaves it out).
 - A rule, quota or never about a category, agent or tier that the file does not have.
+- `unwitnessed` on a category that need not be witnessed.
 - `in_mandate` or `label` on a rule that is not `auto`; a never with both `targets` and `where` (write two nevers).
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from remit.gates.boundary.matching import covers
@@ -33,10 +35,11 @@ from remit.gates.boundary.words import (
     Signatures,
     StaticException,
     Tier,
+    VerdictRule,
 )
 from remit.model.display import shown
 from remit.model.reading import Reader, Unreadable, nearest, read_toml
-from remit.model.words import MINUTE, REMIT, Ask, Confidentiality, Decision, Effect, Integrity
+from remit.model.words import MINUTE, REMIT, VERDICTS, Ask, Confidentiality, Decision, Effect, Integrity
 
 _FILE = "boundary.toml"
 _NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
@@ -92,7 +95,8 @@ def _boundary(root: Reader) -> Boundary:
     rules = _clauses(root, "rule")
     quotas = _clauses(root, "quota")
     nevers = _clauses(root, "never")
-    _ids_are_unique((*rules, *quotas, *nevers))
+    verdicts = _clauses(root, "verdict")
+    _ids_are_unique((*rules, *quotas, *nevers, *verdicts))
     return Boundary(
         name=head.text("name", pattern=_NAME, meaning="a name of lower-case letters, digits, `-` and `_`"),
         version=head.integer("version", minimum=1),
@@ -111,15 +115,21 @@ def _boundary(root: Reader) -> Boundary:
         rules=tuple(_rule(each, known, approvals) for each in rules),
         quotas=tuple(_quota(each, known) for each in quotas),
         nevers=tuple(_never(each, known) for each in nevers),
+        verdicts=tuple(_verdict(each, known, approvals) for each in verdicts),
         static=_static(root),
         comment=head.prose("comment", default=""),
     )
 
 
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # a walk through many folders
+
+
 def _timezone(head: Reader) -> str:
     zone = head.text("timezone", meaning="a time zone like `Europe/Berlin`")
-    if zone and zone not in available_timezones():
-        close = nearest(zone, available_timezones())
+    if zone and zone not in _zones():
+        close = nearest(zone, _zones())
         head.problem("timezone", "a time zone like `Europe/Berlin`", hint=f"did you mean `{close}`?" if close else "")
         return "UTC"
     return ZoneInfo(zone or "UTC").key
@@ -165,11 +175,17 @@ def _categories(root: Reader) -> tuple[Category, ...]:
             does=each.text("does", meaning="what it does, in a few words"),
             effect=Effect(each.choice("effect", tuple(Effect))),
             undo=each.text("undo", default=""),
+            witnessed=each.flag("witnessed", default=False),
+            unwitnessed=Decision(
+                each.choice("unwitnessed", (Decision.APPROVE, Decision.FORBID), default=Decision.APPROVE)
+            ),
             comment=each.prose("comment", default=""),
         )
         for each in tables
     )
-    for each in tables:
+    for each, category in zip(tables, found, strict=True):
+        if "unwitnessed" in each and not category.witnessed:
+            each.problem("unwitnessed", "this only where `witnessed` is true")
         each.choice("undo", [category.name for category in found], default="")
     return found
 
@@ -237,7 +253,7 @@ def _ids_are_unique(tables: tuple[Reader, ...]) -> None:
         if identity in BUILT_IN:
             each.problem("id", "an id of your own: this one is Remit's word for a clause")
         elif identity and identity in seen:
-            each.problem("id", "each id once among rules, quotas and nevers", f"{shown(identity)} again")
+            each.problem("id", "each id once among rules, quotas, nevers and verdicts", f"{shown(identity)} again")
         seen.add(identity)
 
 
@@ -345,6 +361,18 @@ def _never(each: Reader, known: _Known) -> Never:
         targets=selector,
         agents=_known(each, "agents", known.agents, default=(ALL,)),
         reads=each.flag("reads", default=False),
+        comment=each.prose("comment", default=""),
+    )
+
+
+def _verdict(each: Reader, known: _Known, approvals: Ask) -> VerdictRule:
+    return VerdictRule(
+        id=each.text("id"),
+        agents=_known(each, "agents", known.agents),
+        verdicts=each.choices("verdicts", VERDICTS),
+        then=Decision(each.choice("then", (Decision.APPROVE,))),
+        targets=_selector(each, "targets", known.tiers) if "targets" in each else None,
+        ask=_ask(each, approvals),
         comment=each.prose("comment", default=""),
     )
 

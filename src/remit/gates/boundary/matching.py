@@ -286,3 +286,4 @@ def _selectors(boundary: Boundary) -> Iterator[Selector | None]:
     yield from (tier.where for tier in boundary.tiers)
     yield from (rule.targets for rule in boundary.rules)
     yield from (never.targets for never in boundary.nevers)
+    yield from (verdict.targets for verdict in boundary.verdicts)

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from remit.gates.boundary import english
 from remit.gates.boundary.evaluator import matches_category
-from remit.gates.boundary.matching import Profile, Profiles, covers
-from remit.gates.boundary.words import ALL, Agent, Boundary, Category, Never, Quota, Rule
+from remit.gates.boundary.matching import Profile, Profiles, certainty, covers
+from remit.gates.boundary.words import ALL, Agent, Boundary, Category, Never, Quota, Rule, VerdictRule
 from remit.model.display import safe_line
 from remit.model.words import CredentialClass, Decision, Effect, Instant, Target
 
@@ -83,7 +83,10 @@ def page(
         heading=_heading(boundary, now),
         agents=tuple(_agent(agent) for agent in boundary.agents),
         alone=tuple(line for rule in boundary.rules if rule.then is Decision.AUTO for line in writer.alone(rule)),
-        asking=tuple(line for rule in boundary.rules if rule.then is Decision.APPROVE for line in writer.stated(rule)),
+        asking=(
+            *(line for rule in boundary.rules if rule.then is Decision.APPROVE for line in writer.stated(rule)),
+            *(writer.concluded(verdict) for verdict in boundary.verdicts),
+        ),
         forbidden=(
             *(writer.never(never) for never in boundary.nevers),
             *(line for rule in boundary.rules if rule.then is Decision.FORBID for line in writer.stated(rule)),
@@ -100,10 +103,11 @@ class _Writer:
 
     def __init__(self, boundary: Boundary, targets: Iterable[Target]) -> None:
         self.boundary = boundary
-        profiles = Profiles(boundary)
+        self._profiles = Profiles(boundary)
+        self._targets = tuple(targets)
         self._counts: dict[Profile, Counter[str]] = {}
-        for target in targets:
-            self._counts.setdefault(profiles.of(target), Counter())[target.kind or "thing of no known kind"] += 1
+        for target in self._targets:
+            self._counts.setdefault(self._profiles.of(target), Counter())[_kind(target)] += 1
 
     def alone(self, rule: Rule) -> list[Line]:
         """What a rule lets agents do by themselves, without what stricter entries cover whole."""
@@ -151,6 +155,27 @@ class _Writer:
             agents=never.agents,
             categories=tuple(each.name for each in kinds),
             clause=never.id,
+        )
+
+    def concluded(self, verdict: VerdictRule) -> Line:
+        """Which conclusions wait for a person."""
+        agents = [each for each in self.boundary.agents if ALL in verdict.agents or each.name in verdict.agents]
+        whom = english.who(agents, self.boundary) if agents else english.one_of(verdict.agents, "and")
+        details = []
+        if verdict.targets is not None:
+            may = [each for each in self._targets if certainty(verdict.targets, self._profiles.facts(each))]
+            tally = english.tally(Counter(map(_kind, may)))
+            which = english.targets(verdict.targets, self.boundary)
+            details.append(f"only where the case is about {which}, or about anything unknown: {tally}")
+        return Line(
+            text=f"{whom} may conclude that a case is {english.one_of(verdict.verdicts)}",
+            details=(
+                *details,
+                *filter(None, [english.ask(verdict.ask, self.boundary.approvals)]),
+                *_remark(verdict.comment),
+            ),
+            agents=tuple(agent.name for agent in agents),
+            clause=verdict.id,
         )
 
     def _line(
@@ -215,6 +240,10 @@ class _Writer:
                 key = tuple(category.name for category in categories)
                 groups.setdefault(key, ([], categories))[0].append(agent)
         return list(groups.values())
+
+
+def _kind(target: Target) -> str:
+    return target.kind or "thing of no known kind"
 
 
 def _entries(boundary: Boundary) -> tuple[Rule | Never, ...]:
@@ -348,6 +377,7 @@ def _closing(boundary: Boundary, connectors: Sequence[ConnectorFacts]) -> list[L
             f"{english.span(refusals.within)} is held: it may read, and change nothing, until a person lets it go on."
         ),
     ]
+    lines += _witnessed(boundary)
     if boundary.resume_by_another_person:
         lines.append(Line(text="After a stop, another person than the one who stopped must let the work go on."))
     lines += [
@@ -366,6 +396,25 @@ def _closing(boundary: Boundary, connectors: Sequence[ConnectorFacts]) -> list[L
         for each in connectors
         if each.unbounded_tools
     ]
+    return lines
+
+
+def _witnessed(boundary: Boundary) -> list[Line]:
+    """What must be witnessed, by what happens while nobody outside answers."""
+    without = {Decision.APPROVE: "a person must say yes", Decision.FORBID: "it is refused, and nobody can say yes"}
+    lines = []
+    for then, says in without.items():
+        kinds = [each for each in boundary.categories if each.witnessed and each.unwitnessed is then]
+        if kinds:
+            does = english.one_of([each.does for each in kinds])
+            text = f"Before an agent may {does}, somebody outside must have confirmed our record of it"
+            lines.append(
+                Line(
+                    text=text,
+                    details=(f"while nobody outside answers, {says}",),
+                    categories=tuple(each.name for each in kinds),
+                )
+            )
     return lines
 
 

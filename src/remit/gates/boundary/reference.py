@@ -10,7 +10,7 @@ of clause id and decision.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -57,6 +57,25 @@ def rule(boundary: Boundary, request: Request, used: Mapping[str, Used]) -> Answ
     return Answer(decision, frozenset(clause for clause, then in said if then is decision), ask)
 
 
+def rule_verdict(boundary: Boundary, agent: str, verdict: str, targets: Sequence[Target]) -> Answer:
+    """A person must agree where some `[[verdict]]` is about the agent, the verdict, and possibly one of the targets; a
+    case without targets may be about anything."""
+    concerned: list[Target | None] = [*targets] if targets else [None]
+    asking = [
+        each
+        for each in boundary.verdicts
+        if listed(each.agents, agent)
+        and verdict in each.verdicts
+        and any(possibly(boundary, each.targets, member) for member in concerned)
+    ]
+    if not asking:
+        return Answer(AUTO, frozenset({"verdict"}), None)
+    ask = strictest_of([each.ask for each in asking])
+    if not ask.roles:
+        return Answer(FORBID, frozenset({"approvers"}), None)
+    return Answer(APPROVE, frozenset(each.id for each in asking), ask)
+
+
 def members(request: Request) -> list[Target | None]:
     """Each target; None stands for one of which nothing is known."""
     listed: list[Target | None] = list(request.targets)
@@ -73,6 +92,7 @@ def says_of_the_request(boundary: Boundary, request: Request, used: Mapping[str,
     yield from says_who(boundary, request)
     yield from says_when(boundary, request)
     yield from says_how(boundary, request)
+    yield from says_witness(boundary, request)
     for quota in boundary.quotas:
         yield from says_quota(quota, request, used)
 
@@ -128,6 +148,14 @@ def says_how(boundary: Boundary, request: Request) -> Iterator[Said]:
             yield "static", FORBID
     if any(not target.known for target in request.targets):
         yield "unknown-target", APPROVE
+
+
+def says_witness(boundary: Boundary, request: Request) -> Iterator[Said]:
+    """While the witnesses are away, a category that must be witnessed is at least what it says. Remit's own reads are
+    left out."""
+    for category in boundary.categories:
+        if category.name == request.category and category.witnessed and request.unwitnessed and not is_own(request):
+            yield "witness", category.unwitnessed
 
 
 def says_quota(quota: Quota, request: Request, used: Mapping[str, Used]) -> Iterator[Said]:
@@ -365,7 +393,11 @@ def joined_ask(boundary: Boundary, request: Request, used: Mapping[str, Used]) -
         if not asking and any(then is APPROVE for _, then in said):
             asking = [each.ask for each in matching if each.then is AUTO]
         asks += asking
-    asks = asks or [boundary.approvals]
+    return strictest_of(asks or [boundary.approvals])
+
+
+def strictest_of(asks: list[Ask]) -> Ask:
+    """Most people, the roles that all name, the shortest time, the owner only where all let them."""
     return Ask(
         quorum=max(ask.quorum for ask in asks),
         roles=tuple(sorted(set.intersection(*(set(ask.roles) for ask in asks)))),

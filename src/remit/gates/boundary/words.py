@@ -48,13 +48,15 @@ BUILT_IN: dict[str, str] = {
     "static": "this connector acts with a standing secret, and no exception in force covers that",
     "unbounded": "what this touches cannot be counted, so it never happens without a human",
     "unclassified": "nobody has classified this tool",
+    "verdict": "nothing in the boundary asks a person about this verdict",
     "unknown-target": "the target is not in the inventory, so a human must look at it",
+    "witness": "this kind of action must be witnessed from outside before it happens, and no witness answers now",
 }
 """The clauses that are not written in the file, and what each says. No entry of the file may take such an id."""
 
 
 class Selector(Struct, frozen=True, kw_only=True):
-    """Which targets. Empty fields state nothing; `labels`: having any of them. Only rules and nevers name tiers."""
+    """Which targets. Empty fields state nothing; `labels`: having any of them. Only a tier itself names no tiers."""
 
     tier: tuple[str, ...] = ()
     kind: tuple[str, ...] = ()
@@ -65,12 +67,18 @@ class Selector(Struct, frozen=True, kw_only=True):
 
 
 class Category(Struct, frozen=True, kw_only=True):
-    """A kind of action. `does` finishes the sentence "the agent may …"; `undo` names the category that reverses it."""
+    """A kind of action. `does` finishes the sentence "the agent may …"; `undo` names the category that reverses it.
+
+    `witnessed`: its record must be cosigned from outside before it happens; `unwitnessed` is what it is where nobody
+    outside answers: `approve` or `forbid`.
+    """
 
     name: str
     does: str
     effect: Effect
     undo: str = ""
+    witnessed: bool = False
+    unwitnessed: Decision = Decision.APPROVE
     comment: str = ""
 
 
@@ -156,6 +164,19 @@ class Never(Struct, frozen=True, kw_only=True):
     comment: str = ""
 
 
+class VerdictRule(Struct, frozen=True, kw_only=True):
+    """Which verdicts of which agents a person must agree to before they count. `targets` are those that the run was
+    opened for; None means every case. `then` is always `approve`: no agent is forbidden its opinion."""
+
+    id: str
+    agents: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    then: Decision = Decision.APPROVE
+    targets: Selector | None = None
+    ask: Ask = Ask()
+    comment: str = ""
+
+
 class StaticException(Struct, frozen=True, kw_only=True):
     """The signed exception that lets a changing tool act with a standing secret, through the whole day `rotate_by`."""
 
@@ -198,6 +219,7 @@ class Boundary(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     quotas: tuple[Quota, ...] = ()
     nevers: tuple[Never, ...] = ()
+    verdicts: tuple[VerdictRule, ...] = ()
     static: tuple[StaticException, ...] = ()
     comment: str = ""
 
@@ -218,6 +240,7 @@ class Request(Struct, frozen=True, kw_only=True):
     - `mandate`: None, for anybody but Remit, means that there is no run, so nothing is in its mandate: forbidden.
     - `own`: Remit's own read, as agent `remit`. Grants, rules and the mandate are not asked; everything else is.
     - `unclassified`: the tool is parked.
+    - `unwitnessed`: the log's witnesses do not answer. Only asked for categories that must be witnessed.
     - `held`: clauses found elsewhere (an unsettled outcome, a clock jump); they join the strictest.
     """
 
@@ -234,6 +257,7 @@ class Request(Struct, frozen=True, kw_only=True):
     label: Label = Label()
     own: bool = False
     unclassified: bool = False
+    unwitnessed: bool = False
     held: tuple[Clause, ...] = ()
 
 

@@ -5,7 +5,7 @@ What lives here: reading a record's fields, whatever is in them. What never may:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -16,10 +16,31 @@ from remit.model.words import Json
 _Fields = dict[str, Json]
 
 
-def said(entry: Entry) -> Entry:
-    """The entry with its one line."""
+_PSEUDONYMS: Final = ("approvers", "by", "name", "person", "placed_by", "signers", "targets")
+
+
+def said(entry: Entry, names: Mapping[str, str]) -> Entry:
+    """The entry with its one line; `names` are those of the pseudonyms in it, as far as they are known."""
     tell = _LINES.get(entry.kind)
-    return replace(entry, says=tell(entry.fields) if tell else entry.meaning)
+    return replace(entry, says=tell(named(entry.fields, names)) if tell else entry.meaning)
+
+
+def named(fields: _Fields, names: Mapping[str, str]) -> _Fields:
+    """The fields of a record with names in the place of the pseudonyms that are known."""
+    return {name: _named(value, names) if name in _PSEUDONYMS else value for name, value in fields.items()}
+
+
+def pseudonyms(fields: _Fields) -> Iterator[str]:
+    """Every pseudonym in a record's fields, and what else stands where one could."""
+    for name in _PSEUDONYMS:
+        value = fields.get(name)
+        yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str))
+
+
+def _named(value: Json, names: Mapping[str, str]) -> Json:
+    if isinstance(value, list):
+        return [_named(each, names) for each in value]
+    return names.get(value, value) if isinstance(value, str) else value
 
 
 def _text(fields: _Fields, name: str) -> str:
@@ -78,13 +99,31 @@ def _closed(fields: _Fields) -> str:
 def _verdict(fields: _Fields) -> str:
     unseen = fields.get("not_shown")
     note = f"; cites {unseen} that it was never shown" if isinstance(unseen, int) and unseen else ""
-    return f"the agent concludes: {_text(fields, 'verdict')}; cites {_names(fields.get('evidence')) or 'nothing'}{note}"
+    cites = _names(fields.get("evidence")) or "nothing"
+    return f"the agent claims: {_text(fields, 'verdict')}; cites {cites}{note}{_marks(fields)}"
+
+
+def _marks(fields: _Fields) -> str:
+    """How many of the signals weighed bear which mark."""
+    reasons = fields.get("reasons")
+    signals = reasons.get("signals") if isinstance(reasons, dict) else None
+    marks = [str(each.get("mark")) for each in signals or () if isinstance(each, dict)]
+    counted = ", ".join(f"{marks.count(mark)} {mark}" for mark in dict.fromkeys(marks))
+    return f"; signals observed: {counted}" if counted else ""
 
 
 def _hold(fields: _Fields) -> str:
     if fields.get("lifted"):
         return f"hold {_text(fields, 'stop')} was lifted"
     return f"the agent is held after {_text(fields, 'after')} refusals ({_text(fields, 'stop')})"
+
+
+def _erased(fields: _Fields) -> str:
+    erased = fields.get("erased")
+    what = _names(list(erased)) if isinstance(erased, dict) else ""
+    reason = _text(fields, "reason")
+    why = f", because: {reason}" if reason else ""
+    return f"erased by {_text(fields, 'by')} under {_text(fields, 'basis')}{why} ({what})"
 
 
 def _boundary(fields: _Fields) -> str:
@@ -98,6 +137,7 @@ _LINES: Final[dict[str, Callable[[_Fields], str]]] = {
     "approved": lambda fields: "enough people have approved",
     "asked.again": lambda fields: f"must be asked anew; {_ruling(fields)}",
     "boundary.loaded": _boundary,
+    "erased": _erased,
     "expired": lambda fields: "nobody answered in time",
     "hold": _hold,
     "intent": _intent,

@@ -13,12 +13,19 @@ from remit.gates.story.words import Entry, RunStory, Step
 from remit.model.words import Action, Run
 
 
-def tell_run(run: Run, entries: Iterable[Entry], actions: Mapping[str, Action], *, left_out: bool = False) -> RunStory:
+def tell_run(
+    run: Run,
+    entries: Iterable[Entry],
+    actions: Mapping[str, Action],
+    *,
+    names: Mapping[str, str],
+    left_out: bool = False,
+) -> RunStory:
     """The run's story. `actions` are the run's own, by id: each stands once, where it was proposed, as it is now.
 
-    `left_out` says that there are older records than these.
+    `names` are those of the pseudonyms in the entries. `left_out` says that there are older records than these.
     """
-    told = tuple(said(entry) for entry in sorted(entries, key=lambda entry: entry.position))
+    told = tuple(said(entry, names) for entry in sorted(entries, key=lambda entry: entry.position))
     steps = (_step(entry, actions) for entry in told)
     return RunStory(
         run=run_facts(run), steps=tuple(step for step in steps if step is not None), entries=told, left_out=left_out

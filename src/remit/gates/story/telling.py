@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from remit.gates.story.entries import said
+from msgspec.structs import replace
+
+from remit.gates.story.entries import named, said
 from remit.gates.story.words import (
     BoundaryFacts,
     CallFacts,
@@ -24,7 +26,8 @@ from remit.gates.story.words import (
     VoteFacts,
 )
 from remit.model.display import without_values
-from remit.model.words import REMIT, Action, Clause, Decision, Effect, Instant, Integrity, Run, State
+from remit.model.grounding import PROVENANCE, Mark, mark_of
+from remit.model.words import REMIT, Action, Clause, Decision, Effect, Instant, Integrity, Run, Signal, State
 
 _BECAME: dict[State, str] = {
     State.WAITING: "it waits for a human",
@@ -45,7 +48,7 @@ _BECAME: dict[State, str] = {
 def tell(facts: Facts) -> Story:
     """The story of one action."""
     action = facts.action
-    entries = tuple(said(entry) for entry in sorted(facts.entries, key=lambda entry: entry.position))
+    entries = tuple(said(entry, facts.names) for entry in sorted(facts.entries, key=lambda entry: entry.position))
     proposed = next((entry for entry in entries if entry.kind == "proposal"), None)
     executed = any(entry.kind == "intent" for entry in entries)
     votes = tuple(_vote(each, action, entries) for each in facts.votes)
@@ -75,10 +78,9 @@ def tell(facts: Facts) -> Story:
         boundary=facts.boundary or BoundaryFacts(digest=action.ruling.boundary),
         rationale=rationale,
         cited=tuple(
-            _cited(each.evidence, each.says, seen.get(each.evidence), action, proposed)
-            for each in signals
-            if each.evidence
+            _cited(number, each, seen.get(each.evidence), action, proposed) for number, each in enumerate(signals)
         ),
+        provenance=PROVENANCE,
         approval=_approval(action, votes, proposed),
         quorum=action.ruling.ask.quorum if action.ruling.ask else 0,
         votes=votes,
@@ -148,12 +150,17 @@ def _vote(facts: VoteFacts, action: Action, entries: Iterable[Entry]) -> Vote:
     )
 
 
-def _cited(evidence: str, says: str, seen: Seen | None, action: Action, proposed: Entry | None) -> Cited:
-    if seen is None:
-        return Cited(evidence=evidence, says=says, grounded=False, why_not="there is no such evidence")
-    found = seen.evidence
-    if found.run != action.run:
-        return Cited(evidence=evidence, says=says, grounded=False, why_not="this run was never shown it")
+def _cited(number: int, signal: Signal, seen: Seen | None, action: Action, proposed: Entry | None) -> Cited:
+    found = seen.evidence if seen is not None else None
+    cited = Cited(
+        evidence=signal.evidence,
+        says=signal.says,
+        mark=_recorded(proposed, number) or mark_of(found, action.run, action.opened_at),
+        grounded=False,
+    )
+    if seen is None or found is None or found.run != action.run:
+        nothing = "there is no such evidence" if signal.evidence else "it cites no evidence"
+        return replace(cited, why_not=nothing if found is None else "this run was never shown it")
     why_not = ""
     if not _shown_before(seen, action, proposed):
         why_not = "it was shown only after the proposal"
@@ -161,9 +168,8 @@ def _cited(evidence: str, says: str, seen: Seen | None, action: Action, proposed
         why_not = "the kept bytes are not the ones that were shown"
     elif seen.intact is None:
         why_not = "its bytes are no longer kept"
-    return Cited(
-        evidence=evidence,
-        says=says,
+    return replace(
+        cited,
         grounded=not why_not,
         why_not=why_not,
         third_party=found.label.integrity is Integrity.THIRD_PARTY,
@@ -171,6 +177,27 @@ def _cited(evidence: str, says: str, seen: Seen | None, action: Action, proposed
         digest=found.digest,
         shown_at=found.at,
     )
+
+
+def _recorded(proposed: Entry | None, number: int) -> Mark | None:
+    """The mark of a signal in the record of the proposal."""
+    reasons = proposed.fields.get("reasons") if proposed is not None else None
+    signals = reasons.get("signals") if isinstance(reasons, dict) else None
+    said = signals[number] if isinstance(signals, list) and number < len(signals) else None
+    mark = said.get("mark") if isinstance(said, dict) else None
+    return Mark(mark) if mark in list(Mark) else None
+
+
+def _unlike(facts: Facts, proposed: Entry | None) -> list[str]:
+    """The cited evidence of which the store says something else than the record did."""
+    rationale = facts.proposal.rationale if facts.proposal else None
+    found = {each.evidence.id: each.evidence for each in facts.seen}
+    return [
+        signal.evidence or "nothing"
+        for number, signal in enumerate(rationale.signals if rationale else ())
+        if (mark := _recorded(proposed, number)) is not None
+        and mark is not mark_of(found.get(signal.evidence), facts.action.run, facts.action.opened_at)
+    ]
 
 
 def _shown_before(seen: Seen, action: Action, proposed: Entry | None) -> bool:
@@ -240,6 +267,8 @@ def undo_of(action: Action, call: CallFacts | None, undone_by: tuple[str, ...]) 
     """How to take it back."""
     if action.effect is Effect.READ:
         return Undo("", "nothing to undo: it only read")
+    if action.connector == REMIT:
+        return Undo("", "a later verdict takes its place")
     landed = action.state in (State.DONE, State.UNKNOWN, State.EXECUTING) or (
         action.state is State.CUT and action.handed_over
     )
@@ -263,7 +292,8 @@ def _gaps(facts: Facts, entries: tuple[Entry, ...], proposed: Entry | None, *, e
     elif proposed.fields.get("digest") != action.digest:
         yield "the record of the proposal names another digest"
     if facts.proposal is None:
-        yield "the arguments and reasons are no longer kept"
+        erased = _erased(facts, action.proposal)
+        yield f"the arguments and reasons {f'were {erased}' if erased else 'are no longer kept'}"
     elif facts.proposal_matches is False:
         yield "the kept arguments and reasons are not those that the record commits to"
     if facts.run is None and action.agent != REMIT:
@@ -273,16 +303,30 @@ def _gaps(facts: Facts, entries: tuple[Entry, ...], proposed: Entry | None, *, e
     elif not facts.boundary.signers:
         yield "the record of the boundary names nobody who signed it"
     if facts.result is not None and facts.result.intact is not True:
-        yield "what came back is no longer kept as it was"
+        erased = _erased(facts, action.result) if facts.result.intact is None else ""
+        yield f"what came back {f'was {erased}' if erased else 'is no longer kept as it was'}"
     ends = ("outcome", "settled")
     if executed and action.ended_at is not None and not any(entry.kind in ends for entry in entries):
         yield "there is no record of the outcome"
     recorded = sum(entry.kind == "vote" for entry in entries)
     if recorded != len(facts.votes):
         yield f"{recorded} votes are on record and {len(facts.votes)} are kept"
+    unlike = _unlike(facts, proposed)
+    if unlike:
+        yield f"what the record says of the cited evidence no longer holds: {', '.join(unlike)}"
     broken = [entry.position for entry in entries if not entry.intact]
     if broken:
         yield f"records do not have their hash: {', '.join(f'#{each}' for each in broken)}"
+
+
+def _erased(facts: Facts, payload_id: str) -> str:
+    """By whom, under which law and why the payload was erased; empty where it was not."""
+    for fields in (named(entry.fields, facts.names) for entry in facts.entries if entry.kind == "erased"):
+        gone, reason = fields.get("erased"), fields.get("reason")
+        if isinstance(gone, dict) and payload_id in gone:
+            because = f", because: {reason}" if reason else ""
+            return f"erased by {fields.get('by')} under {fields.get('basis')}{because}"
+    return ""
 
 
 def elapsed(microseconds: Instant) -> str:

@@ -15,9 +15,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
+from remit.gates.story.entries import named
 from remit.gates.story.telling import elapsed
 from remit.gates.story.words import BoundaryFacts, Cited, Entry, RecordStory, Result, RunFacts, RunStory, Story, Vote
 from remit.model.display import safe_line, safe_value
+from remit.model.grounding import Mark
 from remit.model.words import CredentialClass, Instant, Json, Label, Rationale
 
 _NAME: Final = 12
@@ -49,6 +51,9 @@ def render_text(story: Story, width: int = 100, *, zone: str = "UTC") -> str:
         page.row(name, text)
     page.line(f"Records, times in {zone}")
     page.records(story.entries)
+    for entry in story.entries:
+        if entry.kind == "erased":
+            page.row("Erased", f"{page.clock(entry.at)[:-4]}, {entry.says}")
     for gap in story.gaps:
         page.row("GAP", gap)
     return page.text()
@@ -80,7 +85,7 @@ def render_record(story: RecordStory, width: int = 100, *, zone: str = "UTC") ->
     page.row("Says", entry.says)
     page.row("Run", story.run or "none")
     page.row("Agent", story.agent or "none")
-    for name, value in entry.fields.items():
+    for name, value in named(entry.fields, story.names).items():
         if name not in ("kind", "at", "v", "run", "agent"):
             page.row(safe_line(str(name), 24), value if isinstance(value, str) else msgspec.json.encode(value).decode())
     page.row("SHA-256", entry.sha256 + ("" if entry.intact else " DOES NOT MATCH THE BYTES"))
@@ -135,13 +140,11 @@ class _Page:
             gone = "the proposal's payload is no longer kept" if not story.arguments else "the agent gave none"
             self.row("Reasons", gone)
             return
-        self.line("Reasons     what the agent claims, in its own words; nobody has checked them")
-        self.quote(rationale.summary)
-        grounded = {(each.evidence, each.says): each for each in story.cited}
-        for signal in rationale.signals[:_MOST_SIGNALS]:
-            self.quote(f"weighed: {signal.says}", 240)
-            if signal.evidence:
-                self._add(_worth(grounded[signal.evidence, signal.says]), "      ", "      ")
+        self.line("Reasons     claimed: the agent's own words, which nobody has checked; observed: by Remit")
+        self.quote(f"claimed: {rationale.summary}")
+        for cited in story.cited[:_MOST_SIGNALS]:
+            self.quote(f"claimed, weighed: {cited.says}", 240)
+            self._add(f"observed: {_worth(cited)}", "      ", "      ")
         left = len(rationale.signals) - _MOST_SIGNALS
         if left > 0:
             self.line(f"  and {left} more signals (--json has all)")
@@ -155,7 +158,7 @@ class _Page:
             beside.append(f"confidence {rationale.confidence:g}")
         beside += [f"instead of: {each}" for each in rationale.alternatives]
         if beside:
-            self.quote("; ".join(safe_line(each, 120) for each in beside), 300)
+            self.quote("claimed: " + "; ".join(safe_line(each, 120) for each in beside), 300)
 
     def records(self, entries: Sequence[Entry]) -> None:
         """One line a record: position, time, kind, what it says, and the beginning of its hash."""
@@ -263,9 +266,10 @@ def _some(names: Sequence[str]) -> str:
 def _worth(cited: Cited) -> str:
     label = f", {_label(cited.label)}" if cited.label is not None else ""
     text = " (outsiders may have written it)" if cited.third_party else ""
-    worth = "grounded" if cited.grounded else f"NOT GROUNDED: {cited.why_not}"
+    mark = cited.mark.upper() if cited.mark is Mark.UNGROUNDED else cited.mark
+    worth = f"{mark}: {cited.why_not}" if cited.why_not else mark
     digest = f", sha256 {cited.digest[:16]}" if cited.digest else ""
-    return f"{safe_line(cited.evidence, 64)}: {worth}{label}{text}{digest}"
+    return f"{safe_line(cited.evidence or 'no evidence', 64)}: {worth}{label}{text}{digest}"
 
 
 def _label(label: Label) -> str:
@@ -291,4 +295,6 @@ def _result(result: Result | None) -> str:
     if result is None:
         return "nothing"
     kept = {True: "", False: " BYTES DO NOT MATCH", None: " (bytes no longer kept)"}[result.intact]
-    return f"{result.evidence} ({_label(result.label)}), sha256 {result.digest[:16]}{kept}: {result.excerpt}"
+    digest = f", sha256 {result.digest[:16]}" if result.digest else ""
+    excerpt = f": {result.excerpt}" if result.excerpt else ""
+    return f"{result.evidence} ({_label(result.label)}){digest}{kept}{excerpt}"

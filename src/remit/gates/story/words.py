@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from remit.model.grounding import Mark, Word
 from remit.model.words import (
     Action,
     Approval,
@@ -98,7 +99,7 @@ class Stopping(Struct, frozen=True, kw_only=True):
 
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything that was kept about one action. None and empty where there is nothing. `secrets` names the arguments
-    that the connector's file says are secret now."""
+    that the connector's file says are secret now; `names` are those of the pseudonyms in the entries."""
 
     action: Action
     entries: tuple[Entry, ...]
@@ -114,6 +115,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     stopping: Stopping | None = None
     undone_by: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    names: dict[str, str] = {}
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
@@ -138,15 +140,17 @@ class RunFacts(Struct, frozen=True, kw_only=True):
 
 
 class Cited(Struct, frozen=True, kw_only=True):
-    """A piece of evidence that the agent cites.
+    """A signal that the agent weighed, and the evidence that it cites for it, empty where it cites none.
 
-    `grounded`: it exists, it belongs to the run, the run was shown it before it proposed, and the kept bytes have its
-    digest; else `why_not` says what is missing. Grounded is not true: `third_party` is text that somebody outside may
-    have written.
+    `says` and `evidence` are the agent's claim, all else is observed by Remit. `mark` is what the record of the
+    proposal says; without one, what the store says now. `grounded`: the evidence exists, it belongs to the run, the run
+    was shown it before it proposed, and the kept bytes have its digest; else `why_not` says what is missing. Grounded
+    is not true: `third_party` is text that somebody outside may have written.
     """
 
     evidence: str
     says: str
+    mark: Mark
     grounded: bool
     why_not: str = ""
     third_party: bool = False
@@ -186,7 +190,8 @@ class Undo(Struct, frozen=True):
 
 
 class Story(Struct, frozen=True, kw_only=True):
-    """Everything about one action. `gaps` names what cannot be reconstructed or does not hold: none if it is whole."""
+    """Everything about one action. `provenance` says of each field of the rationale and of `cited` (as `signals`) whose
+    word it is. `gaps` names what cannot be reconstructed or does not hold: none if it is whole."""
 
     id: str
     state: State
@@ -209,6 +214,7 @@ class Story(Struct, frozen=True, kw_only=True):
     boundary: BoundaryFacts
     rationale: Rationale | None
     cited: tuple[Cited, ...]
+    provenance: dict[str, Word]
     approval: str
     quorum: int
     votes: tuple[Vote, ...]
@@ -252,8 +258,10 @@ class RunStory(Struct, frozen=True, kw_only=True):
 
 
 class RecordStory(Struct, frozen=True, kw_only=True):
-    """A record that is about no action: a call that was refused before it was one, a stop, a load."""
+    """A record that is about no action: a call that was refused before it was one, a stop, a load. `names` are those
+    of the pseudonyms in it."""
 
     entry: Entry
+    names: dict[str, str] = {}
     run: str = ""
     agent: str = ""

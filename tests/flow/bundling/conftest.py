@@ -1,0 +1,5 @@
+"""The home with a past that bundles are made of."""
+
+from tests.support.evidence import templates, told
+
+__all__ = ["templates", "told"]
