@@ -8,7 +8,7 @@ of them is wrong.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.support.scribe import Action, Record, Scribe
@@ -261,11 +261,12 @@ class Made:
 def journal(seed: int = 0, length: int = 200) -> Made:
     """A correct journal of at least `length` records, and of at least `SHORTEST`: every story is told to its end."""
     scribe = Stories(seed, max(length, SHORTEST))
-    return Made(scribe.home, _records(scribe))
+    return Made(scribe.home, records_of(scribe))
 
 
-def _records(scribe: Stories) -> Iterator[Record]:
-    """First one of each story, woven into each other; then mostly reads."""
+def records_of(scribe: Stories, chosen: Callable[[random.Random], str] | None = None) -> Iterator[Record]:
+    """First one of each story, woven into each other; then mostly reads, or what is `chosen`."""
+    chosen = chosen or _next
     scribe.begin()
     first = [*ONE_OF_EACH, *["read"] * 6]
     scribe.random.shuffle(first)
@@ -280,7 +281,7 @@ def _records(scribe: Stories) -> Iterator[Record]:
             pruned = True
             scribe.prune()
         if len(open_stories) < _AT_ONCE and (first or scribe.position < scribe.length):
-            open_stories.append(getattr(scribe, first.pop() if first else _next(scribe.random))())
+            open_stories.append(getattr(scribe, first.pop() if first else chosen(scribe.random))())
         if not open_stories:
             if scribe.doomed:
                 scribe.erase()

@@ -45,14 +45,16 @@ class FileLook:
         """The same for the hashes of terms."""
         timed = since is not None or until is not None
         blocks = self._blocks(since, until) if timed else None
+        seen = [0] * len(groups)
         for span in range(max(self.position - 1, 0) // (BLOCK * SPAN), -1, -1):
             if blocks is not None and not any(each // SPAN == span for each in blocks):
                 continue
-            for offset in offsets(self._all("spans", span, groups)):
+            have = self._have("spans", span, [each for group in groups for each in group])
+            for offset in offsets(_common(groups, have)):
                 block = span * SPAN + offset
                 if blocks is not None and block not in blocks:
                     continue
-                bits = self._all("postings", block, groups)
+                bits = self._in_block(block, groups, have, seen)
                 if bits and blocks is not None and not blocks[block]:
                     bits &= self._within(block, since, until)
                 yield from (block * BLOCK + each for each in offsets(bits))
@@ -61,8 +63,8 @@ class FileLook:
         """See `Look`."""
         asked = {self._terms.of(each): each for each in terms}
         bit = 1 << position % BLOCK
-        have = self._sets("postings", position // BLOCK, list(asked))
-        return frozenset(asked[each] for each, bits in have.items() if bits & bit)
+        have = self._have("postings", position // BLOCK, list(asked))
+        return frozenset(asked[each] for each, hits in have.items() if _bits(hits) & bit)
 
     def proposal(self, action_id: str) -> int | None:
         """See `Look`."""
@@ -83,27 +85,36 @@ class FileLook:
         """Where the proposals of the run of that hash stand."""
         return self.match_hashes([(run,), (self._terms.of("kind=proposal"),)])
 
-    def _all(self, table: str, part: int, groups: Sequence[Sequence[int]]) -> int:
-        """What has a term of every group, in one block or span."""
-        have = self._sets(table, part, [each for group in groups for each in group])
-        if not have:
-            return 0
-        return reduce(and_, (reduce(or_, (have.get(each, 0) for each in group)) for group in groups))
-
-    def _sets(self, table: str, part: int, terms: Sequence[int]) -> dict[int, int]:
+    def _have(self, table: str, part: int, terms: Sequence[int]) -> dict[int, Any]:
+        """What one block of `postings`, or one span of `spans`, has of these terms, as it stands in the file."""
         key, column = ("block", "hits") if table == "postings" else ("span", "blocks")
-        found: dict[int, int] = {}
+        found: dict[int, Any] = {}
         for start in range(0, len(terms), _AT_ONCE):
             asked = terms[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(asked))
             text = f"SELECT term, {column} FROM {table} WHERE {key} = ? AND term IN ({marks})"  # noqa: S608
             found |= self._rows(text, (part, *asked))
-        if table != "postings":
-            return found
-        try:
-            return {each: unpack(hits) for each, hits in found.items()}  # type: ignore[arg-type]
-        except (ValueError, TypeError) as error:
-            raise Torn(str(error)) from error
+        return found
+
+    def _in_block(self, block: int, groups: Sequence[Sequence[int]], have: dict[int, int], seen: list[int]) -> int:
+        """What has a term of every group in one block. The group that had the fewest in the block before comes first,
+        and the rest is not read where nothing is left; `seen` is kept from block to block."""
+        bit, left = 1 << block % SPAN, -1
+        for group in sorted(range(len(groups)), key=seen.__getitem__):
+            found = 0
+            for each in groups[group]:
+                if have.get(each, 0) & bit:
+                    found |= self._hits(block, each)
+            seen[group] = found.bit_count()
+            left &= found
+            if not left:
+                return 0
+        return left
+
+    def _hits(self, block: int, term: int) -> int:
+        """What has a term in one block."""
+        row = next(iter(self._rows("SELECT hits FROM postings WHERE block = ? AND term = ?", (block, term))), None)
+        return 0 if row is None else _bits(row[0])
 
     def _blocks(self, since: Instant | None, until: Instant | None) -> dict[int, bool]:
         """The blocks with something in that time, and whether all that they have is."""
@@ -122,3 +133,15 @@ class FileLook:
             return self._connection.execute(text, values).fetchall()
         except sqlite3.Error as error:
             raise Torn(str(error)) from error
+
+
+def _bits(hits: bytes) -> int:
+    try:
+        return unpack(hits)
+    except (ValueError, TypeError) as error:
+        raise Torn(str(error)) from error
+
+
+def _common(groups: Sequence[Sequence[int]], have: dict[int, int]) -> int:
+    """What has a term of every group."""
+    return reduce(and_, (reduce(or_, (have.get(each, 0) for each in group)) for group in groups))
