@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remit.adapters.index import bits, looking
 from remit.adapters.index.bits import BLOCK, SPAN, Terms
 from remit.adapters.index.file import IndexFile
 from remit.adapters.index.looking import FileLook
@@ -35,8 +36,7 @@ asked = st.lists(st.lists(st.sampled_from(TERMS), min_size=1, max_size=3), min_s
 def filled(folder: Path, terms: Terms, having: dict[str, set[int]]) -> IndexFile:
     file = IndexFile(folder / "index.db", terms)
     with file.writing():
-        for table in ("postings", "spans"):
-            file.connection.execute(f"DELETE FROM {table}")
+        file.connection.execute("DELETE FROM postings")
         for name, members in having.items():
             for block in {each // BLOCK for each in members}:
                 bits = sum(1 << each % BLOCK for each in members if each // BLOCK == block)
@@ -77,21 +77,48 @@ def reads_for(folder: Path, having: dict[str, set[int]], groups: list[list[str]]
 EVERYWHERE = set(range(0, 40 * BLOCK, 3))
 
 
-def test_frequent_terms_are_read_only_where_a_rare_one_is(tmp_path: Path) -> None:
+def test_a_span_is_left_as_soon_as_one_term_is_not_in_it(tmp_path: Path) -> None:
     having = {"a": EVERYWHERE, "b": {6, 2 * BLOCK + 1}, "c": EVERYWHERE}
-    found, reads = reads_for(tmp_path, having, [["a"], ["c"], ["b"]])
+    found, reads = reads_for(tmp_path, having, [["a"], ["b"], ["c"]])
     assert found == [2 * BLOCK + 1, 6]
-    assert reads == 2 * 3
+    assert reads == 1 + 2 + 3  # the first span is empty, the second has no "b", the third has all
 
 
-def test_of_terms_that_never_meet_the_fewest_are_read_first_and_the_rest_not_at_all(tmp_path: Path) -> None:
-    having = {"a": EVERYWHERE, "b": {3 * (block * BLOCK // 3) + 4 for block in range(40)}, "c": EVERYWHERE}
-    found, reads = reads_for(tmp_path, having, [["a"], ["c"], ["b"]])
+def test_the_rarest_term_of_the_span_before_is_read_first(tmp_path: Path) -> None:
+    having = {"a": set(range(0, SIZE, 3)), "b": set(range(1, SIZE, 3)), "c": {SIZE - 1}}
+    found, reads = reads_for(tmp_path, having, [["a"], ["b"], ["c"]])
     assert found == []
-    assert reads <= 2 * 40 + 1
+    assert reads == 3 + 1 + 1
 
 
-def test_of_alternatives_only_those_are_read_that_a_block_has(tmp_path: Path) -> None:
-    found, reads = reads_for(tmp_path, {"a": {1, BLOCK + 1, 39 * BLOCK}, "b": {2}}, [["a", "b", "c"]])
-    assert found == [39 * BLOCK, BLOCK + 1, 2, 1]
-    assert reads == 4
+def test_of_terms_that_never_meet_the_fewest_are_unpacked_first_and_the_rest_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked: list[bytes] = []
+
+    def unpack(hits: bytes) -> int:
+        unpacked.append(hits)
+        return bits.unpack(hits)
+
+    monkeypatch.setattr(looking, "unpack", unpack)
+    having = {"a": EVERYWHERE, "b": {3 * (block * BLOCK // 3) + 4 for block in range(40)}, "c": EVERYWHERE}
+    found, _ = reads_for(tmp_path, having, [["a"], ["c"], ["b"]])
+    assert found == []
+    assert len(unpacked) <= 2 * 40 + 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(having=held, chosen=st.sets(positions, max_size=20), keeps=st.sets(st.sampled_from(TERMS)))
+def test_positions_keep_only_what_they_may_and_all_others_keep_everything(
+    tmp_path_factory: pytest.TempPathFactory, having: dict[str, set[int]], chosen: set[int], keeps: set[str]
+) -> None:
+    terms = Terms(KEY)
+    file = filled(tmp_path_factory.mktemp("index"), terms, having)
+    try:
+        with file.writing():
+            file.only({each: terms.all(sorted(keeps)) for each in chosen})
+        look = FileLook(file.connection, terms, SIZE)
+        for name, members in having.items():
+            assert set(look.match([[name]])) == (members if name in keeps else members - chosen)
+    finally:
+        file.close()

@@ -25,9 +25,10 @@ def pack(bits: int) -> bytes:
     """The bytes of a set: a list where it has few members, else its bits."""
     if not bits & (bits - 1):  # one member, as nearly all sets have
         return (bits.bit_length() - 1).to_bytes(2, "little") if bits else b""
-    if bits.bit_count() > _MOST_LISTED:
+    count = bits.bit_count()
+    if count > _MOST_LISTED:
         return bits.to_bytes(_FULL, "little")
-    return b"".join(each.to_bytes(2, "little") for each in reversed(list(offsets(bits))))
+    return struct.pack(f"<{count}H", *reversed(list(offsets(bits))))
 
 
 def unpack(hits: bytes) -> int:

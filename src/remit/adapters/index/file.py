@@ -9,14 +9,15 @@ key. Where the store has another record there, or the key is another, the file i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from remit.adapters.index.batch import Batch
-from remit.adapters.index.bits import BLOCK, SPAN, Terms, pack, unpack
+from remit.adapters.index.bits import BLOCK, SPAN, Terms, offsets, pack, unpack
 from remit.adapters.index.looking import FileLook
 from remit.adapters.store.filesystem import create_private
 from remit.flow.ports import Reads, StoredRecord, Torn
@@ -25,12 +26,14 @@ from remit.gates.search import FoundBy
 APPLICATION_ID: Final = 0x52454D49
 """`REMI`, in the file's header."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _AT_ONCE: Final = 500
 _KEPT: Final = "remit.index"
 _BUSY_MILLISECONDS: Final = 10_000
 _SCRUB_MILLISECONDS: Final = 100
 _CACHE_KIBIBYTES: Final = 32_768
+Bits = dict[int, int]
+"""Sets of offsets in a block, by term."""
 
 
 def look_at(path: Path, terms: Terms, reads: Reads) -> tuple[sqlite3.Connection, FileLook]:
@@ -131,11 +134,11 @@ class IndexFile:
         batch = Batch(self._terms, FileLook(self.connection, self._terms, position))
         for each in records:
             batch.take(each, found(each))
-        self._write(batch)
+        self._write(batch, position)
         last = records[-1]
         self.connection.execute("UPDATE standing SET position = ?, last = ?", (last.position + 1, last.sha256))
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, position: int) -> None:
         execute = self.connection.executemany
         rows = [(position, each.id, each.at, each.state) for position, each in batch.subjects.items()]
         execute("INSERT INTO subjects VALUES (?, ?, ?, ?)", rows)
@@ -147,46 +150,54 @@ class IndexFile:
         execute("UPDATE subjects SET state = ? WHERE position = ?", [(state, at) for at, state in batch.states.items()])
         execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [each for each in batch.verdicts.items() if each[1]])
         for block in sorted(batch.gained.keys() | batch.lost.keys()):
-            self.change(block, batch.gained[block], batch.lost[block])
+            self.change(block, batch.gained[block], batch.lost[block], new=block * BLOCK >= position)
 
-    def change(self, block: int, gained: dict[int, int], lost: dict[int, int]) -> None:
-        """Set and clear bits of terms in one block. Call it within `writing`."""
+    def change(self, block: int, gained: Bits, lost: Bits, *, new: bool = False) -> None:
+        """Set and clear bits of terms in one block, of which nothing is known yet where it is `new`. Call it within
+        `writing`."""
         terms = sorted(gained.keys() | lost.keys())
-        before = self._postings(block, terms)
-        after = {each: (before.get(each, 0) | gained.get(each, 0)) & ~lost.get(each, 0) for each in terms}
-        kept = [(block, each, pack(bits)) for each, bits in after.items() if bits and bits != before.get(each)]
-        self.connection.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?)", kept)
-        span, bit = block // SPAN, 1 << block % SPAN
-        self.connection.executemany(
-            "INSERT INTO spans VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET blocks = blocks | excluded.blocks",
-            [(span, each, bit) for _, each, _ in kept if each not in before],
-        )
-        gone = [each for each, bits in after.items() if not bits and each in before]
-        self.connection.executemany("DELETE FROM postings WHERE block = ? AND term = ?", [(block, e) for e in gone])
-        self.connection.executemany(
-            "UPDATE spans SET blocks = blocks & ~? WHERE span = ? AND term = ?", [(bit, span, each) for each in gone]
-        )
-        self.connection.executemany(
-            "DELETE FROM spans WHERE span = ? AND term = ? AND blocks = 0", [(span, each) for each in gone]
-        )
+        before = {} if new else self._postings(block, terms)
+        if lost or before:
+            after = {each: (before.get(each, 0) | gained.get(each, 0)) & ~lost.get(each, 0) for each in terms}
+        else:
+            after = {each: gained[each] for each in terms}
+        span = block // SPAN
+        kept = [(span, each, block, pack(bits)) for each, bits in after.items() if bits and bits != before.get(each)]
+        self.connection.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?, ?)", kept)
+        gone = [(span, each, block) for each, bits in after.items() if not bits and each in before]
+        self.connection.executemany("DELETE FROM postings WHERE span = ? AND term = ? AND block = ?", gone)
 
     def _postings(self, block: int, terms: Sequence[int]) -> dict[int, int]:
-        if self.connection.execute("SELECT 1 FROM postings WHERE block = ? LIMIT 1", (block,)).fetchone() is None:
-            return {}
         found: dict[int, int] = {}
         for start in range(0, len(terms), _AT_ONCE):
             asked = terms[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(asked))
-            text = f"SELECT term, hits FROM postings WHERE block = ? AND term IN ({marks})"  # noqa: S608
-            found |= {each: unpack(hits) for each, hits in self.connection.execute(text, (block, *asked))}
+            text = f"SELECT term, hits FROM postings WHERE span = ? AND term IN ({marks}) AND block = ?"  # noqa: S608
+            rows = self.connection.execute(text, (block // SPAN, *asked, block))
+            found |= {each: unpack(hits) for each, hits in rows}
         return found
 
-    def only(self, position: int, kept: Iterable[int]) -> None:
-        """Take every term from a position but these. Call it within `writing`."""
-        block, bit, keep = position // BLOCK, 1 << position % BLOCK, frozenset(kept)
-        rows = self.connection.execute("SELECT term, hits FROM postings WHERE block = ?", (block,))
-        lost = {each: bit for each, hits in rows if each not in keep and unpack(hits) & bit}
-        self.change(block, {}, lost)
+    def only(self, kept: Mapping[int, Iterable[int]]) -> None:
+        """Take every term from these positions but those that they keep. Call it within `writing`."""
+        for span, positions in groupby(sorted(kept), lambda position: position // (BLOCK * SPAN)):
+            by_block: dict[int, dict[int, frozenset[int]]] = {}
+            for position in positions:
+                by_block.setdefault(position // BLOCK, {})[position % BLOCK] = frozenset(kept[position])
+            for block, lost in self._others(span, by_block).items():
+                self.change(block, {}, lost)
+
+    def _others(self, span: int, kept: Mapping[int, Mapping[int, frozenset[int]]]) -> dict[int, Bits]:
+        """By block of a span: the terms that these offsets have and do not keep. One look through the whole span,
+        however many there are."""
+        wanted = {block: sum(1 << each for each in places) for block, places in kept.items()}
+        found: dict[int, Bits] = {block: {} for block in kept}
+        marks = ", ".join("?" * len(kept))
+        text = f"SELECT term, block, hits FROM postings WHERE span = ? AND block IN ({marks})"  # noqa: S608
+        for term, block, hits in self.connection.execute(text, (span, *kept)):
+            members = offsets(unpack(hits) & wanted[block])
+            if lost := sum(1 << each for each in members if term not in kept[block][each]):
+                found[block][term] = lost
+        return found
 
     def scrub(self) -> bool:
         """Move everything into the file and empty the write-ahead log, where what was removed still stands. False where

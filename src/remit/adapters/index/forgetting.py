@@ -20,6 +20,8 @@ from remit.gates.search import term
 _KINDS: Final = {"proposals": "proposal", "verdicts": "verdict"}
 """The classes of payloads that the index learns from, and the kinds of records that they belong to."""
 
+_AT_ONCE: Final = 1_000
+
 
 def told(file: IndexFile, look: FileLook, reads: Reads, terms: Terms, records: Sequence[StoredRecord]) -> bool:
     """Forget what these records say was erased or pruned. True where there was something to forget."""
@@ -38,24 +40,25 @@ def told(file: IndexFile, look: FileLook, reads: Reads, terms: Terms, records: S
 
 def forget(file: IndexFile, look: FileLook, reads: Reads, terms: Terms, ids: Iterable[str]) -> None:
     """Leave only what the records themselves say of these actions and verdicts."""
+    positions: list[int] = []
     for each in ids:
         if each.endswith(".verdict"):
-            positions = list(look.match([(term("payload", each),)]))
+            positions += look.match([(term("payload", each),)])
         else:
             at = look.proposal(each.removesuffix(".proposal"))
-            positions = [] if at is None else [at]
-        for record in reads.records_at(positions):
-            _leave(file, look, reads, terms, record)
+            positions += [] if at is None else [at]
+    file.only({each.position: _kept(look, reads, terms, each) for each in reads.records_at(positions)})
 
 
-def _leave(file: IndexFile, look: FileLook, reads: Reads, terms: Terms, record: StoredRecord) -> None:
+def _kept(look: FileLook, reads: Reads, terms: Terms, record: StoredRecord) -> list[int]:
+    """What the records themselves say of an action or a verdict."""
     kept = set(found_by(record, None).terms)
     if record.kind == "proposal":
         about = reads.records_at(list(look.match([(term("action", record.action),)])))
         kept |= {each for later in about for each in found_by(later, None).gains}
         kept.add(term("state", look.state(record.position)))
         kept.add(term("verdict", look.verdict(terms.of(term("run", record.run)))))
-    file.only(record.position, terms.all(kept))
+    return terms.all(kept)
 
 
 def _pruned(file: IndexFile, look: FileLook, reads: Reads, terms: Terms, pruned: str, before: int) -> bool:
@@ -66,17 +69,29 @@ def _pruned(file: IndexFile, look: FileLook, reads: Reads, terms: Terms, pruned:
     again = [at for (at,) in ask("SELECT position FROM left_over WHERE class = ? ORDER BY position", (pruned,))]
     new = ask("SELECT position FROM subjects WHERE position >= ? AND at < ? ORDER BY position", (start, before))
     found = [at for (at,) in new]
+    positions = [*again, *found]
     forgot = False
-    for record in reads.records_at([*again, *found]):
-        if record.kind != _KINDS[pruned]:
-            continue
-        payload_id = found_by(record, None).payload
-        if payload_id and reads.payload(payload_id) is None:
-            _leave(file, look, reads, terms, record)
-            ask("DELETE FROM left_over WHERE class = ? AND position = ?", (pruned, record.position))
-            forgot = True
-        else:
-            ask("INSERT OR IGNORE INTO left_over VALUES (?, ?)", (pruned, record.position))
+    for first in range(0, len(positions), _AT_ONCE):
+        records = reads.records_at(positions[first : first + _AT_ONCE])
+        of_class = [each for each in records if each.kind == _KINDS[pruned]]
+        forgot |= _gone(file, look, reads, terms, pruned, of_class)
     if found:
         ask("INSERT OR REPLACE INTO pruned VALUES (?, ?)", (pruned, found[-1] + 1))
     return forgot
+
+
+def _gone(
+    file: IndexFile, look: FileLook, reads: Reads, terms: Terms, pruned: str, records: Iterable[StoredRecord]
+) -> bool:
+    """Forget the payloads of these records that are gone, and note those that are not. True where one was."""
+    ask = file.connection.execute
+    kept: dict[int, list[int]] = {}
+    for record in records:
+        payload_id = found_by(record, None).payload
+        if payload_id and reads.payload(payload_id) is None:
+            kept[record.position] = _kept(look, reads, terms, record)
+            ask("DELETE FROM left_over WHERE class = ? AND position = ?", (pruned, record.position))
+        else:
+            ask("INSERT OR IGNORE INTO left_over VALUES (?, ?)", (pruned, record.position))
+    file.only(kept)
+    return bool(kept)

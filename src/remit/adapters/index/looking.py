@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
-from operator import and_, or_
+from operator import or_
 from typing import Any
 
 from remit.adapters.index.bits import BLOCK, SPAN, Terms, offsets, unpack
@@ -16,6 +16,7 @@ from remit.flow.ports import Torn
 from remit.model.words import Instant
 
 _AT_ONCE = 10_000  # terms in one statement; SQLite takes 32,766
+_Blocks = dict[int, list[bytes]]
 
 
 class FileLook:
@@ -49,12 +50,11 @@ class FileLook:
         for span in range(max(self.position - 1, 0) // (BLOCK * SPAN), -1, -1):
             if blocks is not None and not any(each // SPAN == span for each in blocks):
                 continue
-            have = self._have("spans", span, [each for group in groups for each in group])
-            for offset in offsets(_common(groups, have)):
-                block = span * SPAN + offset
+            have = self._in_span(span, groups, seen)
+            for block in sorted(set.intersection(*map(set, have)), reverse=True):
                 if blocks is not None and block not in blocks:
                     continue
-                bits = self._in_block(block, groups, have, seen)
+                bits = _common([each[block] for each in have], seen)
                 if bits and blocks is not None and not blocks[block]:
                     bits &= self._within(block, since, until)
                 yield from (block * BLOCK + each for each in offsets(bits))
@@ -62,9 +62,9 @@ class FileLook:
     def which(self, position: int, terms: Iterable[str]) -> frozenset[str]:
         """See `Look`."""
         asked = {self._terms.of(each): each for each in terms}
-        bit = 1 << position % BLOCK
-        have = self._have("postings", position // BLOCK, list(asked))
-        return frozenset(asked[each] for each, hits in have.items() if _bits(hits) & bit)
+        block, bit = position // BLOCK, 1 << position % BLOCK
+        have = self._hits(block // SPAN, list(asked), block)
+        return frozenset(asked[each] for each, _, hits in have if _bits(hits) & bit)
 
     def proposal(self, action_id: str) -> int | None:
         """See `Look`."""
@@ -85,36 +85,28 @@ class FileLook:
         """Where the proposals of the run of that hash stand."""
         return self.match_hashes([(run,), (self._terms.of("kind=proposal"),)])
 
-    def _have(self, table: str, part: int, terms: Sequence[int]) -> dict[int, Any]:
-        """What one block of `postings`, or one span of `spans`, has of these terms, as it stands in the file."""
-        key, column = ("block", "hits") if table == "postings" else ("span", "blocks")
-        found: dict[int, Any] = {}
+    def _in_span(self, span: int, groups: Sequence[Sequence[int]], seen: list[int]) -> list[_Blocks]:
+        """By block of a span: the sets of each group's terms. Nothing more is read once a group has none; the group
+        that had the fewest members in the block before comes first."""
+        have: list[_Blocks] = [{} for _ in groups]
+        for group in sorted(range(len(groups)), key=seen.__getitem__):
+            for _, block, hits in self._hits(span, groups[group]):
+                have[group].setdefault(block, []).append(hits)
+            if not have[group]:
+                seen[group] = 0
+                break
+        return have
+
+    def _hits(self, span: int, terms: Sequence[int], block: int | None = None) -> Iterator[tuple[int, int, bytes]]:
+        """Term, block and set: what these terms have in a span, or in one block of it."""
         for start in range(0, len(terms), _AT_ONCE):
             asked = terms[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(asked))
-            text = f"SELECT term, {column} FROM {table} WHERE {key} = ? AND term IN ({marks})"  # noqa: S608
-            found |= self._rows(text, (part, *asked))
-        return found
-
-    def _in_block(self, block: int, groups: Sequence[Sequence[int]], have: dict[int, int], seen: list[int]) -> int:
-        """What has a term of every group in one block. The group that had the fewest in the block before comes first,
-        and the rest is not read where nothing is left; `seen` is kept from block to block."""
-        bit, left = 1 << block % SPAN, -1
-        for group in sorted(range(len(groups)), key=seen.__getitem__):
-            found = 0
-            for each in groups[group]:
-                if have.get(each, 0) & bit:
-                    found |= self._hits(block, each)
-            seen[group] = found.bit_count()
-            left &= found
-            if not left:
-                return 0
-        return left
-
-    def _hits(self, block: int, term: int) -> int:
-        """What has a term in one block."""
-        row = next(iter(self._rows("SELECT hits FROM postings WHERE block = ? AND term = ?", (block, term))), None)
-        return 0 if row is None else _bits(row[0])
+            text = f"SELECT term, block, hits FROM postings WHERE span = ? AND term IN ({marks})"  # noqa: S608
+            if block is None:
+                yield from self._rows(text, (span, *asked))
+            else:
+                yield from self._rows(f"{text} AND block = ?", (span, *asked, block))
 
     def _blocks(self, since: Instant | None, until: Instant | None) -> dict[int, bool]:
         """The blocks with something in that time, and whether all that they have is."""
@@ -135,13 +127,21 @@ class FileLook:
             raise Torn(str(error)) from error
 
 
+def _common(sets: Sequence[Iterable[bytes]], seen: list[int]) -> int:
+    """What has a term of every group in one block. The smallest comes first, going by the block before, and the rest
+    is not unpacked where nothing is left; `seen` is kept from block to block."""
+    left = -1
+    for group in sorted(range(len(sets)), key=seen.__getitem__):
+        found = reduce(or_, map(_bits, sets[group]))
+        seen[group] = found.bit_count()
+        left &= found
+        if not left:
+            return 0
+    return left
+
+
 def _bits(hits: bytes) -> int:
     try:
         return unpack(hits)
     except (ValueError, TypeError) as error:
         raise Torn(str(error)) from error
-
-
-def _common(groups: Sequence[Sequence[int]], have: dict[int, int]) -> int:
-    """What has a term of every group."""
-    return reduce(and_, (reduce(or_, (have.get(each, 0) for each in group)) for group in groups))

@@ -20,21 +20,15 @@ CREATE INDEX subjects_by_id ON subjects (id) WHERE id <> '';
 -- The earliest and the latest time of the subjects in a block.
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL) STRICT;
 
--- Which positions of a block have a term: at most 64 ascending offsets of 16 bits, or 4,096 bits. Blocks come
--- first in the key, so that what is new lies together, and so that what one position has can be removed.
+-- Which positions of a block have a term: at most 64 ascending offsets of 16 bits, or 4,096 bits. Spans come first in the
+-- key, so that what is new lies together, and so that what one position has can be found; then terms, so that what a
+-- search reads of one lies together.
 CREATE TABLE postings (
-    block INTEGER NOT NULL,
+    span  INTEGER NOT NULL,
     term  INTEGER NOT NULL,
+    block INTEGER NOT NULL,
     hits  BLOB NOT NULL,
-    PRIMARY KEY (block, term)
-) STRICT, WITHOUT ROWID;
-
--- Which of a span's blocks have a term, as 32 bits.
-CREATE TABLE spans (
-    span   INTEGER NOT NULL,
-    term   INTEGER NOT NULL,
-    blocks INTEGER NOT NULL,
-    PRIMARY KEY (span, term)
+    PRIMARY KEY (span, term, block)
 ) STRICT, WITHOUT ROWID;
 
 -- How far each class of payloads was looked through for what retention has removed, and the positions before that whose
