@@ -23,7 +23,7 @@ from remit import offline
 from remit.flow.ports import Query, Reads
 from remit.flow.queries import Stories
 from remit.gates.story import Story
-from remit.model.words import MINUTE, Action, State
+from remit.model.words import MINUTE, Action, Proposal, State
 
 AIM_MILLISECONDS = 1_000.0
 _TIMES = 10
@@ -54,8 +54,8 @@ def questions(reads: Reads) -> dict[str, Query]:
         "a case": Query(case=about["case"]),
         "a category": Query(category="category.3"),
         "a connector": Query(connector="edr-2"),
-        "a state that few have": Query(states=(State.UNKNOWN,)),
-        "a state that none has": Query(states=(State.CUT,), agent="nobody"),
+        "a state that few have": Query(states=(State.VOID,)),
+        "a state that none has": Query(states=(State.UNKNOWN,)),
         "a state that most have": Query(states=(State.DONE,)),
         "a clause": Query(clause="ISO-1"),
         "a clause and the other's state": Query(clause="READ-1", states=(State.REJECTED,)),
@@ -63,7 +63,7 @@ def questions(reads: Reads) -> dict[str, Query]:
         "a verdict": Query(verdict="malicious"),
         "a skill": Query(skill="host triage@2"),
         "a feed": Query(intel="rare feed"),
-        "a piece of evidence": Query(evidence=middle.evidence),
+        "a piece of evidence": Query(evidence=_cited(reads, middle)),
         "words of a signal": Query(signal="word9 word13"),
         "a rare word": Query(words="xylophone"),
         "a word of one action": Query(words="T-77"),
@@ -86,6 +86,14 @@ def proposed(reads: Reads, position: int) -> Action:
             if action is not None and action.evidence:
                 return action
         position += 100
+
+
+def _cited(reads: Reads, action: Action) -> str:
+    payload = reads.payload(action.proposal)
+    assert payload is not None
+    said = msgspec.json.decode(payload.data, type=Proposal)
+    assert said.rationale is not None
+    return said.rationale.signals[0].evidence
 
 
 def told(reads: Reads) -> dict[str, str]:
