@@ -24,7 +24,7 @@ STEPS = st.lists(
 
 @given(steps=STEPS, kind=KINDS)
 def test_it_answers_as_the_plain_one(steps: list[tuple[str, int, int]], kind: str) -> None:
-    plain, small = MemoryLedger(), TemporaryLedger(batch=3)
+    plain, small = MemoryLedger(), TemporaryLedger(batch=3, batches=2)
     for what, key, number in steps:
         answers = []
         for each in (plain, small):

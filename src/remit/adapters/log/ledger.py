@@ -3,7 +3,8 @@
 What lives here: `flow.auditing.ledger.Ledger` on an unnamed SQLite database. What never may: names; keys are hashes.
 
 Memory stays at the page cache, one batch, and a filter of fixed size that answers most questions about what was never
-seen; the file grows by some 20 bytes for each thing that is remembered.
+seen; the file grows by some 20 bytes for each thing that is remembered. Keys come in no order, so that a batch touches
+most pages of a large table: batches go into a small one, and from there, many at once, into the large one.
 """
 
 from __future__ import annotations
@@ -14,23 +15,28 @@ from remit.flow.auditing.ledger import Owed
 from remit.model.words import Instant
 
 _BATCH = 50_000
+_BATCHES = 16
 _CACHE_KIB = 16 * 1024
 _FILTER_BITS = 1 << 27  # 16 MiB: with 10 million keys, 2 of 100 questions about unknown ones go to the file
 _MASK = _FILTER_BITS - 1
 
 _SCHEMA = """
+CREATE TABLE recent (key INTEGER PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE known (key INTEGER PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE owed (key INTEGER PRIMARY KEY, kind TEXT, at INTEGER, position INTEGER, payload TEXT);
 CREATE INDEX owed_by_kind ON owed (kind, at);
 """
+_KEPT = "SELECT value FROM known WHERE key = ? UNION ALL SELECT value FROM recent WHERE key = ?"
 
 
 class TemporaryLedger:
     """See the module. Owned by one pass; `close` gives the file back."""
 
-    def __init__(self, batch: int = _BATCH) -> None:
-        """`batch`: how much is held in memory before it goes to the file."""
+    def __init__(self, batch: int = _BATCH, batches: int = _BATCHES) -> None:
+        """`batch`: how much is held in memory before it goes to the file; `batches`: how many go into the large table
+        at once."""
         self._batch = batch
+        self._most = batches
         self._file = sqlite3.connect(
             "", isolation_level=None
         )  # the empty name: a file of SQLite's own, already unlinked
@@ -39,6 +45,7 @@ class TemporaryLedger:
         self._file.executescript(_SCHEMA)
         self._filter = bytearray(_FILTER_BITS // 8)
         self._fresh: dict[int, int] = {}
+        self._batches = 0  # in `recent`
         self._owed: dict[int, Owed] = {}
 
     def first(self, key: int, value: int) -> int | None:
@@ -98,12 +105,17 @@ class TemporaryLedger:
         return there
 
     def _kept(self, key: int) -> int | None:
-        row = self._file.execute("SELECT value FROM known WHERE key = ?", (key,)).fetchone()
+        row = self._file.execute(_KEPT, (key, key)).fetchone()
         return None if row is None else int(row[0])
 
     def _flush(self) -> None:
         self._file.execute("BEGIN")
-        self._file.executemany("INSERT OR IGNORE INTO known VALUES (?, ?)", sorted(self._fresh.items()))
+        self._file.executemany("INSERT OR IGNORE INTO recent VALUES (?, ?)", sorted(self._fresh.items()))
+        self._batches += 1
+        if self._batches >= self._most:
+            self._file.execute("INSERT OR IGNORE INTO known SELECT key, value FROM recent ORDER BY key")
+            self._file.execute("DELETE FROM recent")
+            self._batches = 0
         owed = [(each.key, each.kind, each.at, each.position, each.payload) for each in self._owed.values()]
         self._file.executemany("INSERT OR IGNORE INTO owed VALUES (?, ?, ?, ?, ?)", owed)
         self._file.execute("COMMIT")
