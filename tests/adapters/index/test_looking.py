@@ -16,7 +16,8 @@ from remit.adapters.index.looking import FileLook
 from tests.adapters.index.conftest import KEY
 
 TERMS = "abcdef"
-SIZE = 3 * SPAN * BLOCK
+SPANS = 12
+SIZE = SPANS * SPAN * BLOCK
 
 positions = st.one_of(
     st.integers(0, SIZE - 1),
@@ -74,21 +75,22 @@ def reads_for(folder: Path, having: dict[str, set[int]], groups: list[list[str]]
     return found, len([each for each in asked if "FROM postings" in each])
 
 
-EVERYWHERE = set(range(0, 40 * BLOCK, 3))
+FULL = 5  # spans, the first ones
+EVERYWHERE = set(range(0, FULL * SPAN * BLOCK, 3))
 
 
 def test_a_span_is_left_as_soon_as_one_term_is_not_in_it(tmp_path: Path) -> None:
     having = {"a": EVERYWHERE, "b": {6, 2 * BLOCK + 1}, "c": EVERYWHERE}
     found, reads = reads_for(tmp_path, having, [["a"], ["b"], ["c"]])
     assert found == [2 * BLOCK + 1, 6]
-    assert reads == 1 + 2 + 3  # the first span is empty, the second has no "b", the third has all
+    assert reads == (SPANS - FULL) * 1 + (FULL - 1) * 2 + 3  # no "a"; no "b"; all
 
 
 def test_the_rarest_term_of_the_span_before_is_read_first(tmp_path: Path) -> None:
     having = {"a": set(range(0, SIZE, 3)), "b": set(range(1, SIZE, 3)), "c": {SIZE - 1}}
     found, reads = reads_for(tmp_path, having, [["a"], ["b"], ["c"]])
     assert found == []
-    assert reads == 3 + 1 + 1
+    assert reads == 3 + (SPANS - 1) * 1
 
 
 def test_of_terms_that_never_meet_the_fewest_are_unpacked_first_and_the_rest_not_at_all(

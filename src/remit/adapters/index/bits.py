@@ -14,7 +14,7 @@ from typing import Final
 BLOCK: Final = 4_096
 """Positions in a block."""
 
-SPAN: Final = 32
+SPAN: Final = 8
 """Blocks in a span."""
 
 _FULL: Final = BLOCK // 8

@@ -1,5 +1,5 @@
 -- The index's tables. Everything here can be built anew from the records and the payloads that are left.
--- A term is a keyed hash of 64 bits; a block is 4,096 positions, a span 32 blocks.
+-- A term is a keyed hash of 64 bits; a block is 4,096 positions, a span 8 blocks.
 
 CREATE TABLE standing (
     only     INTEGER PRIMARY KEY CHECK (only = 1),
