@@ -553,7 +553,6 @@ class Journal:
         self.actions: dict[str, Action] = {}
         self.effects: dict[str, str] = {}
         self.memory = Memory()
-        self.openers: dict[str, str] = {}  # run -> who opened it
         self.askable: tuple[set[str], dict[str, str]] = (set(), {})  # roles that may approve; agent -> its owner
         self.tombstones: list[tuple[int, str]] = []  # erased, and no order of that person beside them yet
         self.carried_out = ""  # who ordered to erase, where the record before, tombstones aside, says it was done
@@ -804,7 +803,7 @@ class Journal:
             self.orders.setdefault((command, person, about), []).append(self.at)
 
     def _run(self, position: int, fields: Fields, given: dict[str, bytes]) -> None:
-        self.openers[fields["run"]] = fields["by"]
+        self.memory.add("opener " + fields["run"], fields["by"])
 
     # the life of an action
 
@@ -848,7 +847,7 @@ class Journal:
         person, paper = fields["person"], given.get("statement")
         if fields["verb"] == "reject":
             action.stage = "ended"
-        elif person == self.openers.get(fields["run"]):
+        elif self.memory.knows("opener " + fields["run"], person):
             self.report.add("bad-approval", position, "who approves opened the run")
         elif person in action.voted:
             self.report.add("not-approved", position, "this person has approved before")
