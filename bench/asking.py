@@ -23,7 +23,7 @@ from remit import offline
 from remit.flow.ports import Query, Reads
 from remit.flow.queries import Stories
 from remit.gates.story import Story
-from remit.model.words import MINUTE, Action, Proposal, State
+from remit.model.words import MINUTE, Action, Effect, Proposal, State
 
 AIM_MILLISECONDS = 1_000.0
 _TIMES = 10
@@ -78,12 +78,12 @@ def questions(reads: Reads) -> dict[str, Query]:
     }
 
 
-def proposed(reads: Reads, position: int) -> Action:
-    """The action that was proposed next from a position on, and has evidence."""
+def proposed(reads: Reads, position: int, effect: Effect = Effect.READ) -> Action:
+    """The action of that effect that was proposed next from a position on, and was done."""
     while True:
         for record in reads.records_from(position, 100):
             action = reads.action(record.action) if record.kind == "proposal" else None
-            if action is not None and action.evidence:
+            if action is not None and action.effect is effect and action.state is State.DONE:
                 return action
         position += 100
 
@@ -97,11 +97,12 @@ def _cited(reads: Reads, action: Action) -> str:
 
 
 def told(reads: Reads) -> dict[str, str]:
-    """What is explained: an action from each part of the past, and a run."""
+    """What is explained: a read, changes that people approved from each part of the past, and a run."""
     size = reads.counts()["records"]
     places = {"the beginning": size // 100, "the middle": size // 2, "the end": size - size // 100}
-    found = {f"explain an action from {name}": proposed(reads, at).id for name, at in places.items()}
-    return found | {"explain a run": proposed(reads, size // 2).run}
+    found = {f"explain a change from {name}": proposed(reads, at, Effect.CHANGE).id for name, at in places.items()}
+    read = proposed(reads, size // 2)
+    return found | {"explain a read": read.id, "explain a run": read.run}
 
 
 def measured(home: Path, name: str) -> Took:

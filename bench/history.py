@@ -325,8 +325,6 @@ class Stored:
         named = (action.agent, action.run, action.case, action.category, action.connector, action.tool)
         standing = (action.id, action.revision, action.state.value, live)
         self._add(sql.OPEN_ACTION, (*standing, *named, action.opened_at, None, sql.encode(action)))
-        self._add(sql.ADD_TARGET, (action.targets[0], action.id))
-        self._add(sql.ADD_CLAUSE, (action.ruling.clauses[0].id, action.id))
 
     def _add(self, statement: str, row: tuple[Any, ...]) -> None:
         self._rows.setdefault(statement, []).append(row)

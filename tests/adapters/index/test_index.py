@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from remit.adapters.index import bits
+from remit.adapters.index import bits, forgetting
 from remit.adapters.index.following import SearchIndex
 from remit.flow.ports import Query
 from remit.flow.queries import Found, Stories
@@ -333,9 +333,11 @@ def test_what_a_record_says_was_erased_is_forgotten_without_being_asked(
     assert [each.id for each in stories.find(Query(target="WS-7")).actions] == [action.id]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 1_000])
 def test_what_retention_removed_is_forgotten_and_what_it_left_is_kept(
-    past: Past, index: SearchIndex, stories: Stories, tmp_path: Path
+    past: Past, index: SearchIndex, stories: Stories, tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(forgetting, "_AT_ONCE", at_once)
     old, held, new = (past.end(past.propose(summary=f"{word} beacons")) for word in ("Xylophone", "Held", "Recent"))
     index.catch_up()
     erase(past, old.proposal)
