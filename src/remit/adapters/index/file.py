@@ -191,9 +191,13 @@ class IndexFile:
         however many there are."""
         wanted = {block: sum(1 << each for each in places) for block, places in kept.items()}
         found: dict[int, Bits] = {block: {} for block in kept}
-        marks = ", ".join("?" * len(kept))
-        text = f"SELECT term, block, hits FROM postings WHERE span = ? AND block IN ({marks})"  # noqa: S608
-        for term, block, hits in self.connection.execute(text, (span, *kept)):
+        alone = {pack(1 << each) for places in kept.values() for each in places}  # as nearly all sets are
+        blocks, sets = (", ".join("?" * len(each)) for each in (kept, alone))
+        text = (
+            f"SELECT term, block, hits FROM postings WHERE span = ? AND block IN ({blocks})"  # noqa: S608
+            f" AND (length(hits) > 2 OR hits IN ({sets}))"
+        )
+        for term, block, hits in self.connection.execute(text, (span, *kept, *alone)):
             members = offsets(unpack(hits) & wanted[block])
             if lost := sum(1 << each for each in members if term not in kept[block][each]):
                 found[block][term] = lost
