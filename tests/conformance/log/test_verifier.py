@@ -151,6 +151,16 @@ def test_partial_files_may_be_gone_where_the_log_has_grown(tmp_path: Path) -> No
     assert (report.findings, report.size) == ([], 120)
 
 
+def test_the_verifier_remembers_in_its_file_what_it_no_longer_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifier.Memory, "LAST", 3)
+    memory = verifier.Memory()
+    for number in range(50):
+        assert memory.add("action", f"act_{number}")
+        assert not any(memory.add("action", f"act_{known}") for known in range(number + 1))
+        assert not memory.knows("nonce", f"act_{number}")
+        assert memory.knows("action", f"act_{number // 2}")
+
+
 @pytest.mark.parametrize("path", sorted(SIGNATURES.glob("*.json")), ids=lambda path: path.stem)
 def test_ssh_signatures_give_the_results_that_the_vectors_name(path: Path) -> None:
     vector = json.loads(path.read_text())
