@@ -187,7 +187,13 @@ async def test_every_caller_of_a_lost_batch_is_told_so(store: SqliteStore, fault
     assert [type(each) for each in answers] == [CommitUnknown] * 3
 
 
-async def test_a_full_disk_refuses_heals_and_keeps_what_nobody_waits_for(store: SqliteStore) -> None:
+@pytest.mark.parametrize("alone", [0, 12])
+async def test_a_full_disk_refuses_heals_and_keeps_what_nobody_waits_for(
+    store: SqliteStore, alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_SLOW_SECONDS", 60.0)
+    for _ in range(alone):
+        await store.commit(append("early"))  # a caller that has been alone for a while is served without the thread
     connection = store._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
@@ -206,7 +212,7 @@ async def test_a_full_disk_refuses_heals_and_keeps_what_nobody_waits_for(store: 
     connection.execute("PRAGMA max_page_count = 1000000").fetchall()
     await store.commit(append("after"))
     assert store.healthy == ""
-    assert kinds(store) == ["stop", "after"]
+    assert kinds(store) == [*["early"] * alone, "stop", "after"]
 
 
 async def test_a_store_locked_by_another_process_refuses_and_heals(store: SqliteStore, tmp_path: Path) -> None:

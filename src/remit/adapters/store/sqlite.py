@@ -104,7 +104,8 @@ class SqliteStore:
         connection is free and the disk has been quick; else on the writer's thread."""
         with self._gate:
             gathered, self._gathered = self._gathered, []
-            here = len(gathered) == 1 and self._alone >= _ALONE and self._waiting.empty() and not self._closed
+            here = len(gathered) == 1 and self._alone >= _ALONE and not self._closed
+            here = here and self._waiting.empty() and not self._deferred  # kept steps come first: they are older
             if not (here and self._turn.acquire(blocking=False)):
                 for job in gathered:
                     self._waiting.put(job)
@@ -208,17 +209,20 @@ class SqliteStore:
             _LOG.exception("the store did not close")
 
     def _next(self) -> tuple[list[Job], bool]:
-        batch, self._deferred = self._deferred, []
+        """What to commit next, kept steps first, and whether there will be more after it."""
+        fresh: list[Job] = []
+        running = True
         try:
-            job = self._waiting.get(timeout=_RETRY_SECONDS if batch else None)
-            while job is not None:
-                batch.append(job)
-                if len(batch) >= MAX_BATCH:
-                    return batch, True
+            job = self._waiting.get(timeout=_RETRY_SECONDS if self._deferred else None)
+            while job is not None and len(fresh) < MAX_BATCH - 1:
+                fresh.append(job)
                 job = self._waiting.get_nowait()
+            running = job is not None
+            fresh += [job] if job is not None else []
         except queue.Empty:
-            return batch, True
-        return batch, False
+            pass
+        batch, self._deferred = [*self._deferred, *fresh], []
+        return batch, running
 
     def _batch(self, batch: list[Job], send: Callable[..., None]) -> None:
         if self._sick:
