@@ -141,7 +141,7 @@ async def test_names_of_targets_leave_the_rows_of_an_erased_action(tmp_path: Pat
         stand_in = world.names.of("WS-1")
         assert world.action(action.id).targets == (stand_in,)
         connection = sqlite3.connect(tmp_path / "remit.db")
-        for table, column in (("action_targets", "action"), ("claims", "action"), ("holds", "action")):
+        for table, column in (("claims", "action"), ("holds", "action")):
             rows = connection.execute(f"SELECT target FROM {table} WHERE {column} = ?", (action.id,))
             assert {target for (target,) in rows} <= {stand_in}
         (body,) = connection.execute("SELECT body FROM actions WHERE id = ?", (action.id,)).fetchone()

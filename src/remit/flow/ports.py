@@ -144,18 +144,18 @@ class Transaction(Protocol):
 class Query(Struct, frozen=True, kw_only=True):
     """What `find` looks for; empty fields match everything. Times in microseconds; newest first.
 
-    The fields after `clause` are known to the index alone (`Stories.find`), not to `Reads.actions`: `approver` is a
-    person's id, `skill` and `intel` are names, perhaps with `@version`, `evidence` is the id of what was cited, and
-    `signal` and `words` are words that must all be there.
+    The fields in `INDEXED` are known to the index alone (`Stories.find`), not to `Reads.actions`: `clause` is one that
+    ever decided, `approver` is a person's id, `skill` and `intel` are names, perhaps with `@version`, `evidence` is the
+    id of what was cited, and `signal` and `words` are words that must all be there.
     """
 
-    target: str = ""
     agent: str = ""
     run: str = ""
     case: str = ""
     category: str = ""
     connector: str = ""
     states: tuple[str, ...] = ()
+    target: str = ""
     clause: str = ""
     approver: str = ""
     verdict: str = ""
@@ -167,6 +167,9 @@ class Query(Struct, frozen=True, kw_only=True):
     since: Instant | None = None
     until: Instant | None = None
     limit: int = 100
+
+
+INDEXED = ("target", "clause", "approver", "verdict", "skill", "intel", "evidence", "signal", "words")
 
 
 class StoredRecord(Struct, frozen=True, kw_only=True):
@@ -186,7 +189,10 @@ class Reads(Protocol):
     """Looking, without a transaction of its own: sees only what is durable. Safe to call from any thread."""
 
     def action(self, action_id: str) -> Action | None: ...
-    def actions(self, query: Query) -> list[Action]: ...
+    def actions(self, query: Query) -> list[Action]:
+        """The actions that fit, newest first. Raises `ValueError` for a field that only the index knows."""
+        ...
+
     def records(
         self, *, action: str = "", run: str = "", kinds: Sequence[str] = (), limit: int = 1000
     ) -> list[StoredRecord]: ...
@@ -211,7 +217,6 @@ class Reads(Protocol):
         ...
 
     def evidence(self, evidence_id: str) -> Evidence | None: ...
-    def evidence_of(self, run_id: str) -> list[Evidence]: ...
     def approvals(self, action_id: str) -> tuple[Approval, ...]: ...
     def run(self, run_id: str) -> Run | None: ...
     def runs(self, *, open_only: bool = False) -> list[Run]: ...

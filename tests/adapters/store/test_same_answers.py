@@ -130,7 +130,7 @@ class BothStores(RuleBasedStateMachine):
         assert memory.counts() == disk.counts()
         assert memory.records() == disk.records()
         assert memory.runs() == disk.runs()
-        for query in (Query(), Query(target="DC"), Query(states=("executing", "cut")), Query(until=20, limit=2)):
+        for query in (Query(), Query(case="c2"), Query(states=("executing", "cut")), Query(until=20, limit=2)):
             assert memory.actions(query) == disk.actions(query)
 
 

@@ -17,10 +17,12 @@ import pytest
 
 from remit.adapters.store import filesystem
 from remit.adapters.store import sqlite as writer
+from remit.adapters.store import statements as sql
 from remit.adapters.store.reads import open_reads
 from remit.adapters.store.sqlite import SqliteStore, open_store
-from remit.flow.ports import Transaction
+from remit.flow.ports import Query, Transaction
 from remit.model.errors import CommitUnknown, Misuse, NotCommitted
+from remit.model.words import State
 from tests.adapters.store import samples as a
 
 
@@ -235,6 +237,23 @@ async def test_readers_see_only_what_is_durable_and_never_block_the_writer(store
 
     await store.commit(step)
     assert (seen, store.reads.counts()["records"]) == ([0], 1)
+
+
+@pytest.mark.parametrize(
+    ("index", "statement"),
+    [
+        ("actions_live (state=? AND fingerprint=?)", (sql.TWIN, ["fp-1"])),
+        ("actions_live", (sql.COUNT_LIVE, [])),
+        ("actions_live (state=?)", sql.finding(Query(states=(State.WAITING, State.UNKNOWN)))),
+        ("records_by_kind (kind=?)", sql.journal("", "", ("statement", "erased"), 10)),
+        ("records_by_action (action=?)", sql.journal("act_1", "", ("outcome",), 10)),
+        ("records_by_run (run=?)", sql.journal("", "run_1", ("verdict",), 10)),
+    ],
+)
+def test_what_is_looked_up_often_has_an_index(store: SqliteStore, index: str, statement: tuple[str, list[str]]) -> None:
+    text, values = statement
+    plan = store._connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
+    assert any(f"INDEX {index}" in row[3] for row in plan), plan
 
 
 async def test_the_journal_refuses_to_be_changed_even_by_plain_sql(store: SqliteStore) -> None:

@@ -4,7 +4,8 @@ What lives here: when to write, what counts as trouble, and getting out of it. W
 `writing`'s). While there is trouble no action is carried out: what cannot be proven is not done.
 
 A commit wakes it. It gathers company for as long as a round leaves time for, then writes and signs what there is. An
-idle log signs nothing and wakes nobody. After any fault it begins anew from what was signed last, so nothing is lost or done twice.
+idle log signs nothing and wakes nobody. After any fault it begins anew from what was signed last, so nothing is lost or
+done twice.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from remit.flow import lifecycle
+from remit.flow.ports import INDEXED, Query
 from remit.model.words import (
     CONFIDENTIALITY_RANK,
     INTEGRITY_RANK,
@@ -71,6 +72,13 @@ def need_plain(answer: object) -> None:
         if inspect.iscoroutine(answer):
             answer.close()
         raise TypeError("a step is synchronous: it must not be a coroutine")
+
+
+def need_stored(query: Query) -> None:
+    """Raises `ValueError` where a query asks for what only the index can find: its answer would be a wrong one here."""
+    for name in INDEXED:
+        if getattr(query, name):
+            raise ValueError(f"the store cannot find actions by `{name}`, only the index can")
 
 
 def settled(action: Action) -> bool:
