@@ -265,11 +265,12 @@ def _some(names: Sequence[str]) -> str:
 
 def _worth(cited: Cited) -> str:
     label = f", {_label(cited.label)}" if cited.label is not None else ""
-    text = " (outsiders may have written it)" if cited.third_party else ""
     mark = cited.mark.upper() if cited.mark is Mark.UNGROUNDED else cited.mark
+    if cited.third_party:
+        mark, label = f"{mark} (outsiders may have written it)", label.removeprefix(f", {cited.mark}")
     worth = f"{mark}: {cited.why_not}" if cited.why_not else mark
     digest = f", sha256 {cited.digest[:16]}" if cited.digest else ""
-    return f"{safe_line(cited.evidence or 'no evidence', 64)}: {worth}{label}{text}{digest}"
+    return f"{safe_line(cited.evidence or 'no evidence', 64)}: {worth}{label}{digest}"
 
 
 def _label(label: Label) -> str:
