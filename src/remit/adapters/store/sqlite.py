@@ -72,6 +72,7 @@ class SqliteStore:
         self._gate = threading.Lock()
         self._turn = threading.Lock()  # held by whoever uses the connection
         self._gathered: list[Job] = []  # of this turn of the loop; guarded by _gate
+        self._unserved = 0  # jobs that the thread was handed and is not done with, kept ones too; guarded by _gate
         self._alone = 0  # single steps in a row; the loop's
         self._closed = False  # guarded by _gate
         self._sick = ""  # written by the writer; once set, it stays
@@ -105,10 +106,9 @@ class SqliteStore:
         with self._gate:
             gathered, self._gathered = self._gathered, []
             here = len(gathered) == 1 and self._alone >= _ALONE and not self._closed
-            here = here and self._waiting.empty() and not self._deferred  # kept steps come first: they are older
+            here = here and not self._unserved  # what is kept while the disk is full comes first: it is older
             if not (here and self._turn.acquire(blocking=False)):
-                for job in gathered:
-                    self._waiting.put(job)
+                self._hand_over(*gathered)
                 self._alone = self._alone + 1 if len(gathered) == 1 else min(self._alone, 0)
                 return
         began = time.monotonic()
@@ -121,13 +121,19 @@ class SqliteStore:
         if self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
             self.commit_soon(_nothing)  # wakes the thread, which then writes a checkpoint
 
+    def _hand_over(self, *jobs: Job) -> None:
+        """Queue jobs for the writer's thread. The caller holds `_gate`."""
+        self._unserved += len(jobs)
+        for job in jobs:
+            self._waiting.put(job)
+
     def commit_soon(self, step: Callable[[Transaction], Any]) -> None:
         """Queue a step from any thread. While the disk is full or locked it is kept, and tried again."""
         with self._gate:
             if self._closed or self._sick:
                 _LOG.error("a step that nobody waits for was lost: %s", self._sick or _CLOSED)
             else:
-                self._waiting.put(Job(step, None))
+                self._hand_over(Job(step, None))
 
     async def purge(self) -> int:
         """See `Store.purge`."""
@@ -140,7 +146,7 @@ class SqliteStore:
             if self._closed or self._sick:
                 raise _refused(self._sick or _CLOSED)
             self._errands.append((do, done))
-            self._waiting.put(Job(lambda _: None, None))  # wakes the writer
+            self._hand_over(Job(_nothing, None))  # wakes the writer
         return await asyncio.wrap_future(done)
 
     def _run_errands(self) -> None:
@@ -163,8 +169,8 @@ class SqliteStore:
         with self._gate:
             if not self._closed:
                 self._closed = True
-                for job in (*self._gathered, None):
-                    self._waiting.put(job)
+                self._hand_over(*self._gathered)
+                self._waiting.put(None)
                 self._gathered = []
         self._thread.join()
         self._reads.close()
@@ -184,10 +190,15 @@ class SqliteStore:
             batch, running = self._next()
             if batch:
                 with self._turn:
-                    self._batch(batch, answer)
+                    self._batch(batch, self._answer)
                     self._run_errands()
                     if running and not self._sick and self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
                         self._checkpoint()
+
+    def _answer(self, batch: list[Job], *, dropped: bool) -> None:
+        with self._gate:
+            self._unserved -= len(batch) - len(self._deferred)
+        answer(batch, dropped=dropped)
 
     def _leave(self) -> None:
         """At the end of the thread, also one that nobody asked for: whoever waits still is told, and nobody after."""
