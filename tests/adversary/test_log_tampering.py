@@ -100,6 +100,27 @@ def test_an_attack_is_named_by_both_verifiers_at_the_same_record(name: str, tmp_
     assert first_of(word, ours) == first_of(word, others)
 
 
+@pytest.mark.parametrize("name", [name for name in TAMPERS if "witness" in name])
+def test_of_what_witnesses_saw_both_verifiers_say_the_same_and_nothing_else(name: str, tmp_path: Path) -> None:
+    case = tampered_with(name, tmp_path)
+    ours, others = named_by_remit(by_remit(case, tmp_path)), named_by_the_other(by_the_other(case, tmp_path))
+    assert ours == others
+
+
+@pytest.mark.parametrize("length", [0, LENGTH])
+@pytest.mark.parametrize("after", [0, 1, 7, 8, 100])
+def test_a_log_whose_witnesses_are_behind_passes_both_verifiers(length: int, after: int, tmp_path: Path) -> None:
+    case = correct(length).copied()
+    case.max_age, case.older = 3600, case.note(90)
+    case.fall_behind(len(case.records) - after)
+    case.write(tmp_path)
+    ours, other = by_remit(case, tmp_path), by_the_other(case, tmp_path)
+    assert (named_by_remit(ours), named_by_the_other(other)) == (set(), set())
+    for said in (ours.unmade, other.notes):
+        told = [each for each in said if "came after what the witnesses saw last" in each]
+        assert [each.split(" ", 1)[0] for each in told] == ([str(after)] if after else [])
+
+
 @pytest.mark.parametrize("name", [name for name, each in TAMPERS.items() if not each.word])
 def test_what_cannot_be_found_is_said_to_be_not_excluded_by_both(name: str, tmp_path: Path) -> None:
     case = tampered_with(name, tmp_path)
