@@ -27,7 +27,7 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from remit.model.words import Json
+from remit.model.words import Instant, Json
 
 Value = TypeVar("Value")
 
@@ -36,6 +36,7 @@ TOO_DEEP = "⟦nested too deeply⟧"
 
 _LONGEST_SHOWN = 60
 _DEEPEST = 200
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 # An address as Markdown's link destination: a scheme, or the start of a path; either may be spelt with
 # entities or backslashes (CommonMark 0.31.2, sections 2.4, 2.5 and 6.3).
@@ -193,6 +194,15 @@ def shown(value: Json) -> str:
             return f"`{value}`"
         case _:
             return f"`{safe_line(str(value), _LONGEST_SHOWN)}`"
+
+
+def utc(at: Instant) -> str:
+    """An instant in ISO 8601, in UTC and to the microsecond. One that no calendar has, from the year 10000 on say, is
+    told as the number that it is."""
+    try:
+        return (_EPOCH + datetime.timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        return f"{at} µs after 1970"
 
 
 def _encoded(value: Json) -> bytes | None:

@@ -14,12 +14,12 @@ from remit.flow.auditing.files import Trust
 from remit.flow.auditing.findings import Word
 from remit.gates.log.checkpoints import opened
 from remit.gates.log.notes import VerifierKey
-from tests.support import forgeries, tampers
+from tests.support import forgeries, tampers, unwitnessed
 from tests.support.tampering import Case
 
 SECOND = 1_000_000
 _FRESH = Case.fresh()
-assert forgeries  # its attacks register themselves in `tampers`
+assert forgeries and unwitnessed  # their attacks register themselves in `tampers`
 
 
 def verified(case: Case, folder: Path) -> Report:

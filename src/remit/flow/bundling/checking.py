@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from remit.flow.auditing.audit import Journal
-from remit.flow.auditing.files import Head, Trust, head_of
+from remit.flow.auditing.files import Head, Trust, check_age, head_of
 from remit.flow.auditing.findings import Findings, Word
 from remit.flow.auditing.ledger import MemoryLedger
 from remit.flow.bundling.choosing import ROLES, committed
@@ -103,6 +103,8 @@ class _Checking:
         self._keys(head)
         self._proofs(head.checkpoint)
         journal = self._journal(head.checkpoint)
+        check_age(head, journal.reading.latest, self._trust, self._findings)
+        self._take_findings(CHECKPOINT)
         self._payloads()
         self._connectors()
         self._told_right()

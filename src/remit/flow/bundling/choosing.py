@@ -32,10 +32,12 @@ _proposal = msgspec.json.Decoder(Proposal)
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
-    """The records of a bundle in the log's order, its payloads, and what is absent."""
+    """The records of a bundle in the log's order, its payloads, and what is absent. `needs` is how many entries a log
+    must have to hold every record about the action, or about the case and its runs, that is in here."""
 
     about: About
     records: tuple[StoredRecord, ...]
+    needs: int
     payloads: tuple[Disclosed, ...]
     absent: tuple[Absent, ...]
     connectors: tuple[str, ...]
@@ -62,15 +64,16 @@ def choose(
         raise Misuse(f"{shown(unknown[0])} cannot be withheld", hint=hint)
     actions = _actions(reads, about)
     records = _Records(reads, size)
-    records.about(actions, Gathering(reads, manifests))
+    records.about(actions, Gathering(reads, manifests), whole_runs=bool(about.case))
     if not all(records.has_proposal(action.id) for action in actions):
         raise Misuse("the log does not hold all of it under a signed checkpoint yet", hint="try again in a second")
-    found = _Payloads(reads, manifests, withheld, whole=whole)
+    found = _Payloads(reads, manifests, withheld, records.ordered(), whole=whole)
     for record in records.ordered():
         found.take(record)
     return Chosen(
         about=about,
         records=records.ordered(),
+        needs=records.needs,
         payloads=tuple(found.disclosed),
         absent=tuple(found.absent),
         connectors=tuple(sorted({action.connector for action in actions})),
@@ -98,6 +101,8 @@ class _Records:
         self._reads = reads
         self._size = size
         self._found: dict[int, StoredRecord] = {}
+        self.needs = 0
+        """See `Chosen`."""
 
     def ordered(self) -> tuple[StoredRecord, ...]:
         """Everything found, in the log's order."""
@@ -107,8 +112,9 @@ class _Records:
         """Whether the action's proposal is below the tree's size."""
         return any(each.kind == "proposal" and each.action == action_id for each in self._found.values())
 
-    def about(self, actions: Iterable[Action], gathering: Gathering) -> None:
-        """Whatever a reader of these actions' story needs, to understand it and to check it."""
+    def about(self, actions: Iterable[Action], gathering: Gathering, *, whole_runs: bool) -> None:
+        """Whatever a reader of these actions' story needs, to understand it and to check it. `whole_runs`: the story is
+        that of their runs, too."""
         named: set[str] = set()
         for action in actions:
             facts = gathering.facts(action)
@@ -116,16 +122,19 @@ class _Records:
             self._stops(facts)
             self._last_comparison(action.connector)
         for each in sorted(named):
-            self._add(self._reads.records(action=each, limit=_MANY))
+            self._add(self._reads.records(action=each, limit=_MANY), needed=True)
         for run in sorted({action.run for action in actions}):
-            self._add(self._reads.records(run=run, kinds=_OF_RUNS, limit=_MANY))
+            self._add(self._reads.records(run=run, kinds=_OF_RUNS, limit=_MANY), needed=whole_runs)
         self._statements(named)
         self._in_force()
         self._tombstones()
         self._newest()
 
-    def _add(self, records: Iterable[StoredRecord]) -> None:
-        self._found |= {each.position: each for each in records if each.position < self._size}
+    def _add(self, records: Iterable[StoredRecord], *, needed: bool = False) -> None:
+        found = {each.position: each for each in records if each.position < self._size}
+        self._found |= found
+        if needed:
+            self.needs = max(self.needs, max(found, default=-1) + 1)
 
     def _stops(self, facts: Facts) -> None:
         if facts.stopping is None:
@@ -189,8 +198,10 @@ class _Records:
         self._both_stages(near, [each for each in near if fields_of(each.data).get("command") == "erase"])
 
     def _newest(self) -> None:
-        """The last entry of the tree: it tells how far in time the log had come."""
-        self._add(each for each in self._reads.records(limit=5_000) if each.position == self._size - 1)
+        """The last entry of the tree tells how far in time the log had come. One about another action stays out:
+        without that action's other records it cannot be checked, and its payloads are no business of this bundle's."""
+        last = self._reads.records_at([self._size - 1])
+        self._add(each for each in last if not each.action and not committed(fields_of(each.data)))
 
 
 def _beside(facts: Facts) -> set[str]:
@@ -228,9 +239,17 @@ class _Payloads:
     """Collects the payloads of records, and why some stay out."""
 
     def __init__(
-        self, reads: Reads, manifests: Mapping[str, Manifest], withheld: frozenset[str], *, whole: bool
+        self,
+        reads: Reads,
+        manifests: Mapping[str, Manifest],
+        withheld: frozenset[str],
+        records: Sequence[StoredRecord],
+        *,
+        whole: bool,
     ) -> None:
         self._reads = reads
+        self._erased = {name for each in records if each.kind == "erased" for name in _erased(each)}
+        self._pruned = [fields_of(each.data).get("before") for each in records if each.kind == "pruned"]
         self._manifests = manifests
         self._withheld = withheld
         self._whole = whole
@@ -280,10 +299,7 @@ class _Payloads:
         return not secrets.isdisjoint(fields_of(proposal.arguments.encode()))
 
     def _gone(self, name: str, at: Instant) -> str:
-        if self._reads.tombstone(name) is not None:
+        """Why a payload is no longer there, as far as the records in the bundle say so."""
+        if name in self._erased:
             return "erased"
-        for record in self._reads.records(kinds=("pruned",), limit=_MANY):
-            before = fields_of(record.data).get("before")
-            if isinstance(before, int) and at < before:
-                return "pruned"
-        return "gone"
+        return "pruned" if any(isinstance(before, int) and at < before for before in self._pruned) else "gone"

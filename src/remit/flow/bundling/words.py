@@ -26,6 +26,10 @@ class LogFiles(Protocol):
         """The newest signed checkpoint; empty where there is none."""
         ...
 
+    def witnessed(self) -> bytes:
+        """The newest checkpoint that as many witnesses cosigned as the log asks for; empty where there is none."""
+        ...
+
     def tile(self, tile: Tile) -> bytes | None:
         """The bytes of a tile of hashes, or None where it is not there."""
         ...
