@@ -25,13 +25,18 @@ def secrets_removed_while_open(case: Case) -> None:
     case.lines = lambda lines: [line for line in lines if '.secrets"' not in line]
 
 
-@tamper("payload-missing", "what ended an action whose secret arguments are gone is not in the log")
+@tamper("payload-missing", "what became of an action whose secret arguments are gone is not in the log")
 def end_of_secrets_removed(case: Case) -> None:
-    action = case.at(_secrets(case, disclosed=False))["action"]
+    outcomes = [each.fields["action"] for each in case.records if each.fields["kind"] == "outcome"]
+    proposed = [each.fields for each in case.records if each.fields["kind"] == "proposal"]
+    action = next(
+        each["action"]
+        for each in proposed
+        if each["action"] in outcomes and f"{each['action']}.secrets" in each["payloads"]
+    )
+    gone = ("outcome", "settled", "alert")
     case.records = [
-        each
-        for each in case.records
-        if each.fields.get("action") != action or each.fields["kind"] in ("proposal", "statement")
+        each for each in case.records if each.fields.get("action") != action or each.fields["kind"] not in gone
     ]
 
 
