@@ -294,6 +294,8 @@ class Node:
         ended = journal.record("node.stopped", self.clock.now(), pid=os.getpid())
         with contextlib.suppress(RemitError):
             await self.store.commit(lambda tx: tx.append(ended))
+        if hasattr(self, "erasing") and self.store.removed:
+            await self.erasing.finish()
         self.index.close()
         self.log.close()
         self.witnesses.close()
@@ -361,8 +363,7 @@ class Node:
                 self._note_jump()
                 self._note_log()
                 self._note_witnesses()
-                if self.erasing.unfinished:
-                    await self.erasing.finish()
+                await self.erasing.tick()
                 await self.retention.tick()
             except RemitError as error:
                 log.warning("housekeeping: %s", error.message)

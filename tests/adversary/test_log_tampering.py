@@ -15,7 +15,7 @@ from remit.flow.auditing.ledger import MemoryLedger
 from remit.gates.log.checkpoints import opened
 from remit.gates.log.notes import VerifierKey
 from tests.conformance.log import verifier
-from tests.support import forgeries, unwitnessed
+from tests.support import forgeries, secret_tampers, unwitnessed
 from tests.support.tampering import LENGTH, SEED, Case
 from tests.support.tampers import TAMPERS
 
@@ -23,7 +23,7 @@ SECOND = 1_000_000
 FEWEST = 55
 Named = set[tuple[str, int | None]]
 
-assert forgeries and unwitnessed  # imported for the attacks that they register
+assert forgeries and secret_tampers and unwitnessed  # imported for the attacks that they register
 
 
 @cache

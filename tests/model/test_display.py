@@ -14,7 +14,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from remit.model import display
-from remit.model.display import redact, redact_patterns, safe_line, safe_text, safe_value, utc
+from remit.model.display import (
+    meant,
+    redact,
+    redact_patterns,
+    safe_line,
+    safe_text,
+    safe_value,
+    texts_of,
+    utc,
+    without_texts,
+)
 
 NASTY = st.sampled_from(
     [
@@ -253,3 +263,24 @@ def test_a_megabyte_made_to_be_slow_is_done_in_seconds(piece: str) -> None:
 )
 def test_a_time_that_no_calendar_has_is_told_as_a_number(at: int, says: str) -> None:
     assert utc(at) == says
+
+
+def test_a_name_means_a_property_however_it_is_spelt() -> None:
+    assert meant(["Pass-Word", "ＰＩＮ", "host"], ("password", "pin")) == {"Pass-Word", "ＰＩＮ"}
+    assert meant(["host"], ()) == frozenset()
+
+
+@given(VALUES, st.lists(TEXTS.filter(bool), max_size=3))
+def test_what_is_left_around_the_marks_holds_no_text_that_was_struck(value: Any, sought: list[str]) -> None:
+    for text in texts_of(without_texts(value, sought)):
+        assert not any(each in part for each in sought for part in text.split("⟦secret⟧"))
+
+
+def test_texts_are_struck_from_values_and_not_from_keys_the_longest_first() -> None:
+    value = {"summary": "set hunter2-long and hunter2", "says": ["hunter2", 7, None, {"hunter2": "x"}]}
+    struck = without_texts(value, ["hunter2", "hunter2-long"])
+    assert struck == {
+        "summary": "set ⟦secret⟧ and ⟦secret⟧",
+        "says": ["⟦secret⟧", 7, None, {"hunter2": "x"}],
+    }
+    assert without_texts(value, []) is value

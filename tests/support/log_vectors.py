@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from tests.support import forgeries, unwitnessed
+from tests.support import forgeries, secret_tampers, unwitnessed
 from tests.support.tampering import Case
 from tests.support.tampers import TAMPERS
 from tests.support.tile_log import TileLog
@@ -25,7 +25,7 @@ VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "log" / "journals"
 SEED, SHORTEST = 7, 100
 Json = dict[str, Any]
 
-assert forgeries and unwitnessed  # imported for the attacks that they register
+assert forgeries and secret_tampers and unwitnessed  # imported for the attacks that they register
 
 READ_ME = """\
 A correct log, and attacks on it, for a verifier in any language.

@@ -53,7 +53,8 @@ class Transaction(Protocol):
 
         Raises `Stale` if the revision is not `expected`, `NoSuchTransition` if `lifecycle.TABLE` has none, and
         `ValueError` for empty `records`. Returns the action as it now stands. A move to a final state (other than
-        one that is unsettled) ends the action's claims at the move's `ended_at`.
+        one that is unsettled) ends the action's claims at the move's `ended_at`. A move out of the last open state
+        removes the payload of its secret arguments, as `erase` does, and its fingerprint where it has such.
         """
         ...
 
@@ -314,6 +315,11 @@ class Store(Protocol):
 
     def commit_soon(self, step: Callable[[Transaction], Any]) -> None:
         """Queue a step from any thread without waiting for it (a stop's record). Never raises."""
+        ...
+
+    @property
+    def removed(self) -> bool:
+        """Whether steps have removed payloads since the last `purge`. Costs nothing."""
         ...
 
     async def purge(self) -> int:

@@ -254,6 +254,90 @@ async def test_a_twin_is_found_only_while_it_is_open(store: Store) -> None:
     assert await store.commit(lambda tx: tx.open_twin("")) is None
 
 
+# secret arguments
+
+SECRET_ENDS = [
+    (State.WAITING, [Event.REJECT]),
+    (State.WAITING, [Event.EXPIRE]),
+    (State.WAITING, [Event.WITHDRAW]),
+    (State.WAITING, [Event.VOID]),
+    (State.WAITING, [Event.APPROVE, Event.REFUSE]),
+    (State.WAITING, [Event.APPROVE, Event.EXPIRE]),
+    (State.WAITING, [Event.APPROVE, Event.ASK_AGAIN, Event.APPROVE, Event.INTEND, Event.SUCCEED]),
+    (State.EXECUTING, [Event.SUCCEED]),
+    (State.EXECUTING, [Event.FAIL]),
+    (State.EXECUTING, [Event.CUT]),
+    (State.EXECUTING, [Event.LOSE]),
+]
+
+
+async def with_secrets(store: Store, name: str = "act_1", **fields: Any) -> None:
+    def step(tx: Transaction) -> None:
+        for role in ("proposal", "secrets"):
+            tx.put_payload(a.payload(f"{name}.{role}"))
+        tx.open(a.action(name, secrets=f"{name}.secrets", **fields), (), a.record(action=name))
+
+    await store.commit(step)
+
+
+@pytest.mark.parametrize(("state", "events"), SECRET_ENDS, ids=[events[-1] for _, events in SECRET_ENDS])
+async def test_secret_arguments_and_their_fingerprint_go_with_the_move_out_of_the_last_open_state(
+    store: Store, state: State, events: list[Event]
+) -> None:
+    await with_secrets(store, state=state)
+    await with_secrets(store, "act_2", state=state)
+    for revision, event in enumerate(events, 1):
+        assert store.reads.payload("act_1.secrets") is not None
+        before = await store.commit(lambda tx: tx.open_twin("fp-act_1"))
+        assert before is not None
+        await moved(store, "act_1", revision, event, ended_at=9)
+    assert store.reads.payload("act_1.secrets") is None
+    assert await store.commit(lambda tx: tx.payload("act_1.secrets")) is None
+    ended = store.reads.action("act_1")
+    assert ended is not None
+    assert (ended.fingerprint, ended.secrets) == ("", "act_1.secrets")
+    assert store.reads.payload("act_1.proposal") is not None
+    assert store.reads.payload("act_2.secrets") is not None
+
+
+async def test_a_move_that_is_taken_back_takes_back_the_removal_of_secret_arguments(store: Store) -> None:
+    await with_secrets(store)
+
+    def step(tx: Transaction) -> None:
+        tx.move("act_1", 1, Event.SUCCEED, a.record(action="act_1"), ended_at=9)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await store.commit(step)
+    assert store.reads.payload("act_1.secrets") is not None
+    kept = store.reads.action("act_1")
+    assert kept is not None
+    assert kept.fingerprint
+
+
+async def test_settling_an_action_whose_secret_arguments_are_gone_works(store: Store) -> None:
+    await with_secrets(store)
+    await moved(store, "act_1", 1, Event.LOSE, ended_at=9)
+    await moved(store, "act_1", 2, Event.SETTLE_APPLIED, ended_at=12)
+    settled = store.reads.action("act_1")
+    assert settled is not None
+    assert settled.state is State.DONE
+
+
+async def test_an_action_that_opens_ended_keeps_no_secret_arguments(store: Store) -> None:
+    with pytest.raises(ValueError, match="keeps no secret arguments"):
+        await with_secrets(store, state=State.BLOCKED)
+    assert store.reads.payload("act_1.secrets") is None
+
+
+async def test_the_fingerprint_of_an_action_without_secret_arguments_stays(store: Store) -> None:
+    await opened(store)
+    await moved(store, "act_1", 1, Event.SUCCEED, ended_at=9)
+    done = store.reads.action("act_1")
+    assert done is not None
+    assert done.fingerprint == "fp-act_1"
+
+
 # runs, evidence, approvals
 
 

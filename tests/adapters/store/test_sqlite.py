@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import stat
@@ -22,7 +23,7 @@ from remit.adapters.store.reads import open_reads
 from remit.adapters.store.sqlite import SqliteStore, open_store
 from remit.flow.ports import Query, Transaction
 from remit.model.errors import CommitUnknown, Misuse, NotCommitted
-from remit.model.words import State
+from remit.model.words import Event, State
 from tests.adapters.store import samples as a
 
 
@@ -407,3 +408,66 @@ def test_a_write_error_at_the_commit_is_unknown_and_the_store_stops(tmp_path: Pa
     reads.close()
     assert acknowledged and found[: len(acknowledged)] == acknowledged
     assert "late" not in found
+
+
+# --- secret arguments ---------------------------------------------------------------------------------------------
+
+
+async def with_secrets(store: SqliteStore) -> list[int]:
+    """The slots of the keys of an open action's proposal and of its secret arguments."""
+
+    def step(tx: Transaction) -> None:
+        for role in ("proposal", "secrets"):
+            tx.put_payload(a.payload(f"act_1.{role}"))
+        tx.open(a.action(secrets="act_1.secrets"), (), a.record(action="act_1"))
+
+    await store.commit(step)
+    return slots(store, "proposals") + slots(store, "payloads")
+
+
+def slots(store: SqliteStore, table: str) -> list[int]:
+    rows = store._reads._rows(f"SELECT slot FROM {table}")
+    return [slot for (slot,) in rows]
+
+
+def succeeded(tx: Transaction) -> None:
+    tx.move("act_1", 1, Event.SUCCEED, a.record("outcome", action="act_1"), ended_at=9)
+
+
+async def test_the_commit_that_ends_an_action_dooms_the_key_of_its_secret_arguments_and_no_other(
+    store: SqliteStore,
+) -> None:
+    _, secret = await with_secrets(store)
+    assert (slots(store, "doomed_keys"), store.removed) == ([], False)
+    await store.commit(succeeded)
+    assert (slots(store, "doomed_keys"), slots(store, "payloads")) == ([secret], [])
+    assert store.removed
+    assert await store.purge() == 1
+    assert (slots(store, "doomed_keys"), store.removed) == ([], False)
+
+
+async def test_a_commit_that_failed_dooms_no_key(store: SqliteStore, faults: Faults) -> None:
+    _, secret = await with_secrets(store)
+    faults.planned["before_commit"] = OSError("told to fail")
+    with pytest.raises(NotCommitted):
+        await store.commit(succeeded)
+    assert (slots(store, "doomed_keys"), slots(store, "payloads")) == ([], [secret])
+    assert store.reads.payload("act_1.secrets") is not None
+
+
+async def test_a_key_that_was_doomed_before_a_crash_is_destroyed_when_the_store_is_opened(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    await with_secrets(store)
+    kept = dict(json.loads((tmp_path / "remit.db.keys" / "payload-keys").read_bytes())["keys"])
+    await store.commit(succeeded)
+    store.close()
+    open_store(tmp_path / "remit.db").close()
+    left = json.loads((tmp_path / "remit.db.keys" / "payload-keys").read_bytes())["keys"]
+    assert not kept.keys() & left.keys()
+    again = open_reads(tmp_path / "remit.db")
+    try:
+        assert again.payload("act_1.proposal") == a.payload("act_1.proposal")
+        assert again._rows("SELECT slot FROM doomed_keys") == []
+    finally:
+        again.close()

@@ -59,6 +59,8 @@ FOLLOWS = {
     "unknown": frozenset({"settled"}),
 }
 ERASABLE = frozenset({"proposal", "result", "verdict", "mandate"})
+PRUNABLE = frozenset({"proposals", "read_results", "change_results", "verdicts"})
+ENDS = frozenset({"outcome", "refused", "withdrawn", "expired", "void"})
 STATEMENT = {"kind", "home", "person", "issued", "expires"}
 MORE = {
     "approval": {"verb", "action", "digest", "card_digest", "boundary_digest"},
@@ -554,6 +556,7 @@ class Journal:
         self.names: dict[tuple[str, str], str] = {}
         self.actions: dict[str, Action] = {}
         self.effects: dict[str, str] = {}
+        self.secrets: dict[str, list[tuple[str, str]]] = {}  # by open action: payloads that end with it
         self.memory = Memory()
         self.openers: dict[str, str] = {}  # run -> who opened it
         self.askable: tuple[set[str], dict[str, str]] = (set(), {})  # roles that may approve; agent -> its owner
@@ -655,7 +658,7 @@ class Journal:
             self.report.add("tombstone-forged", position, "no order to erase that was carried out stands beside it")
 
     def _pruned(self, position: int, fields: Fields, given: dict[str, bytes]) -> None:
-        if fields["before"] <= fields["at"]:
+        if fields["before"] <= fields["at"] and fields["class"] in PRUNABLE:
             self.memory.pruned(fields["class"], fields["before"])
 
     def _needs(self, word: str, position: int, fields: Fields, *roles: str) -> bool:
@@ -822,6 +825,8 @@ class Journal:
             undoes = fields.get("undoes", "")
             self.actions[name] = Action(fields["state"], fields["digest"], fields["ruling"], undoes, concludes)
             self.effects[name] = fields["effect"]
+            secrets = [each for each in fields.get("payloads", {}).items() if each[0].endswith(".secrets")]
+            self.secrets |= {name: secrets} if secrets else {}
 
     def _life(self, position: int, fields: Fields, given: dict[str, bytes]) -> None:
         name, kind = fields["action"], fields["kind"]
@@ -832,6 +837,9 @@ class Journal:
             self.report.add(word, position, f"`{kind}` while `{name}` is {stage}")
         if action is None:
             return
+        if kind in ENDS or (kind, fields.get("verb")) == ("vote", "reject"):
+            for gone in self.secrets.pop(name, ()):
+                self.memory.erased(*gone)
         if kind == "vote":
             self._vote(position, fields, given, action)
         elif kind == "intent":

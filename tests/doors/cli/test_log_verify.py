@@ -72,7 +72,7 @@ def test_a_payload_that_was_exchanged_in_the_store_is_a_finding(working: Line, t
     file = tmp_path / "given"
     assert working("log", "disclose", "-o", str(file)) == 0
     lines = [json.loads(each) for each in file.read_text().splitlines()]
-    mandate = next(each for each in lines if each["id"].endswith(".mandate"))
+    mandate = next(each for each in lines[1:] if each["id"].endswith(".mandate"))
     mandate["data"] = "e30="
     file.write_text("".join(json.dumps(each) + "\n" for each in lines))
     assert working("log", "verify", "--payloads", str(file)) == 1

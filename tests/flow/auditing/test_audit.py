@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from remit.flow.auditing.audit import audit
 from remit.flow.auditing.files import Trust
 from remit.flow.auditing.findings import MOST_KEPT, Findings, Word
 from remit.flow.auditing.ledger import MemoryLedger
-from remit.flow.auditing.payloads import Nothing
+from remit.flow.auditing.payloads import SECRETS, Nothing
+from remit.flow.auditing.selecting import ROLES
 from remit.gates.log.checkpoints import Checkpoint
 from remit.gates.log.notes import VerifierKey
 from remit.gates.log.tiles import Bundle, Tile
@@ -197,7 +199,7 @@ def test_without_payloads_signatures_are_said_to_be_unchecked_and_everything_els
     assert (report.findings, report.payloads, report.signatures) == ((), {}, {})
     for what in ("approvals", "commands", "rosters", "boundary"):
         assert any(what in each and "not disclosed" in each for each in report.unmade), what
-    assert sum(report.withheld.values()) == report.committed
+    assert sum(report.withheld.values()) + report.ended == report.committed
 
 
 def test_an_action_on_its_way_at_the_end_is_listed_and_is_no_finding(audited: Audit) -> None:
@@ -324,3 +326,79 @@ def test_of_many_findings_the_earliest_are_kept_and_all_are_counted() -> None:
     kept = findings.all()
     assert [each.position for each in kept] == [None, *range(MOST_KEPT)]
     assert findings.counts() == {Word.FORK: 1, Word.BAD_TIME: 3 * MOST_KEPT}
+
+
+# --- secret arguments, which end with their action --------------------------------------------------------------------
+
+ENDINGS = ("done", "unknown", "failed at once", "rejected", "expired", "withdrawn", "void", "refused")
+
+
+def waits(home: Home) -> Action:
+    """An action that waits for a person, and whose secret arguments nobody can hand over."""
+    return home.propose("change", "awaiting_approval", home.ruling("approve", 1), secret="ended")
+
+
+def end(home: Home, action: Action, ending: str) -> None:
+    if ending in ("expired", "withdrawn", "void"):
+        home.add(ending, **home.about(action), by="agent")
+        return
+    home.vote(action, PEOPLE["ann"], "reject" if ending == "rejected" else "approve")
+    if ending == "rejected":
+        return
+    home.add("approved", **home.about(action))
+    if ending == "refused":
+        home.add("refused", **home.about(action), ruling=home.ruling("forbid"))
+        return
+    home.intent(action, home.ruling("approve", 1), (PEOPLE["ann"],))
+    home.outcome(action, "failed" if ending == "failed at once" else ending)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_secret_arguments_that_ended_with_their_action_are_not_missing_and_are_counted(
+    ending: str, audited: Audit
+) -> None:
+    home = Home()
+    end(home, waits(home), ending)
+    report = audited(home.origin, home.out)
+    assert (words(report), report.ended, report.withheld) == ([], 1, {})
+
+
+def test_secret_arguments_that_are_gone_are_missing_as_long_as_their_action_is_open(audited: Audit) -> None:
+    home = Home()
+    action, other = waits(home), waits(home)
+    first = next(at for at, each in enumerate(home.out) if each.fields.get("action") == action.id)
+    end(home, other, "done")
+    assert words(audited(home.origin, home.out)) == [("payload-missing", first)]
+    home.vote(action, PEOPLE["ann"])
+    home.add("approved", **home.about(action))
+    assert words(audited(home.origin, home.out)) == [("payload-missing", first)]
+    home.intent(action, home.ruling("approve", 1), (PEOPLE["ann"],))
+    assert words(audited(home.origin, home.out)) == [("payload-missing", first)]
+
+
+def test_a_record_after_the_end_excuses_no_secret_arguments_of_another_action(audited: Audit) -> None:
+    home = Home()
+    waits(home)
+    end(home, home.propose("change", "awaiting_approval", home.ruling("approve", 1)), "done")
+    assert [word for word, _ in words(audited(home.origin, home.out))] == ["payload-missing"]
+
+
+def test_a_call_that_was_refused_at_once_has_no_secret_arguments_to_be_gone(audited: Audit) -> None:
+    home = Home()
+    home.propose("change", "blocked", home.ruling("forbid"), secret="ended")
+    assert words(audited(home.origin, home.out)) == [("payload-missing", len(home.out) - 1)]
+
+
+def test_secret_arguments_count_as_not_disclosed_only_while_their_action_is_open(
+    tmp_path: Path,
+) -> None:
+    home = Home()
+    waits(home)
+    end(home, waits(home), "done")
+    written = write_log(tmp_path / "log", home.origin, home.out)
+    roles = [role for role in ROLES if role != SECRETS]
+    assert roles == list(ROLES), "no file that we write promises them"
+    first = json.dumps({"disclosure": 1, "roles": roles, "selected": False}) + "\n"
+    written.payloads.write_text(first + written.payloads.read_text())
+    report = checked(written)
+    assert (words(report), report.ended, report.withheld) == ([], 1, {SECRETS: 1})

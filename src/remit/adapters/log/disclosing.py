@@ -15,11 +15,12 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
+from remit.flow.auditing.actions import ends
 from remit.flow.auditing.files import LogFiles
-from remit.flow.auditing.payloads import Scope
+from remit.flow.auditing.payloads import SECRETS, Scope
 from remit.flow.auditing.records import role_of
 from remit.flow.auditing.selecting import Selection, chosen
-from remit.flow.ports import Reads
+from remit.flow.ports import Reads, StoredRecord
 from remit.gates.log.checkpoints import parse
 from remit.gates.log.notes import parse_note
 from remit.gates.log.tiles import WIDTH, Bundle, decode_entries
@@ -144,7 +145,8 @@ class DisclosureFile:
 
 
 class StorePayloads:
-    """A home's own store, as a `Disclosure`: everything is there that was not erased or pruned."""
+    """A home's own store, as a `Disclosure`: everything is there that was not erased or pruned, and secret arguments
+    while their action is open."""
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
@@ -157,8 +159,9 @@ class StorePayloads:
             return Payload(id=payload_id, kind=role_of(payload_id), salt=b"", data=b"")
 
     def promised(self, payload_id: str) -> bool:
-        """See `Disclosure`."""
-        return True
+        """See `Disclosure`. Secret arguments may be gone because their action has ended after the log that is read."""
+        owner, _, role = payload_id.rpartition(".")
+        return role != SECRETS or not any(map(_ends, self._reads.records(action=owner)))
 
     def unused(self) -> tuple[str, ...]:
         """See `Disclosure`: a store may hold what no record commits to yet."""
@@ -171,9 +174,7 @@ def write(files: LogFiles, reads: Reads, selection: Selection, target: IO[bytes]
     Raises `Fault` where the log or the store cannot be read, or something of the log is missing.
     """
     counts: dict[str, int] = {}
-    scope = selection.scope()
-    if scope != Scope():
-        target.write(_encode(scope) + b"\n")
+    target.write(_encode(selection.scope()) + b"\n")
     for position, payload_id in chosen(_entries(files), selection):
         payload = reads.payload(payload_id)
         if payload is not None:
@@ -181,6 +182,11 @@ def write(files: LogFiles, reads: Reads, selection: Selection, target: IO[bytes]
         role = "gone" if payload is None else role_of(payload_id)
         counts[role] = counts.get(role, 0) + 1
     return counts
+
+
+def _ends(record: StoredRecord) -> bool:
+    fields = msgspec.json.decode(record.data)
+    return isinstance(fields, dict) and ends(record.kind, fields)
 
 
 def _entries(files: LogFiles) -> Iterator[tuple[int, bytes]]:

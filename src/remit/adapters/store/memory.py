@@ -82,6 +82,8 @@ class MemoryTransaction:
             for key, (claim, ended) in self._tables.claims.items():
                 if claim.action == action_id and ended is None:
                     self._tables.claims[key] = (claim, rules.end_of_claims(changes))
+        if rules.drops_secrets(action):
+            self._remove(action.secrets)
         self._write(action)
         self._journal(records)
         return action
@@ -422,6 +424,11 @@ class MemoryStore:
     async def purge(self) -> int:
         """Nothing of what was removed is left here."""
         return 0
+
+    @property
+    def removed(self) -> bool:
+        """See `purge`."""
+        return False
 
     @property
     def healthy(self) -> str:

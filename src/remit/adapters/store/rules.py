@@ -105,6 +105,8 @@ def opened(action: Action, claims: Sequence[Claim], records: Sequence[Record]) -
         raise lifecycle.NoSuchTransition(f"an action cannot open as `{action.state}`")
     if claims and action.state is not State.EXECUTING:
         raise ValueError(f"an action that opens as `{action.state}` takes no share of the quotas yet")
+    if drops_secrets(action):
+        raise ValueError(f"an action that opens as `{action.state}` keeps no secret arguments")
     if any(claim.action != action.id for claim in claims):
         raise ValueError(f"expected claims of `{action.id}` only")
     return action if action.revision == 1 else replace(action, revision=1)
@@ -120,7 +122,14 @@ def moved(
 ) -> Action:
     """The action after `event`. Raises as `Transaction.move` says."""
     current = _changing(action, action_id, expected, records, changes)
-    return replace(current, state=lifecycle.after(current.state, event), revision=expected + 1, **changes)
+    after = replace(current, state=lifecycle.after(current.state, event), revision=expected + 1, **changes)
+    return replace(after, fingerprint="") if drops_secrets(after) else after
+
+
+def drops_secrets(action: Action) -> bool:
+    """True once secret arguments are of no more use: the action was called, or never will be. What settles it later
+    needs its targets alone. Its fingerprint goes with them, lest a short one be guessed by it."""
+    return bool(action.secrets) and action.state not in lifecycle.OPEN
 
 
 def noted(

@@ -82,6 +82,7 @@ class SqliteStore:
         self._counters = Counters()  # the writer's
         self._position = 0  # the writer's: of the next record, while `_version` holds
         self._version: int | None = None  # the writer's: another one when another process has written
+        self._removed = False  # set by the writer, reset by who purges, which comes after the commit that set it
         self.on_commit: Callable[[], None] = lambda: None  # called after each COMMIT; cheap
         self._thread = threading.Thread(target=self._write, name="remit-store", daemon=True)
         self._thread.start()
@@ -135,8 +136,14 @@ class SqliteStore:
             else:
                 self._hand_over(Job(step, None))
 
+    @property
+    def removed(self) -> bool:
+        """See `Store.removed`."""
+        return self._removed
+
     async def purge(self) -> int:
         """See `Store.purge`."""
+        self._removed = False
         return await erasing.purge(self._on_writer, self._sealer, self._reach)
 
     async def _on_writer(self, do: Callable[[sqlite3.Connection], T]) -> T:
@@ -331,6 +338,7 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK TO step")
             self._connection.execute("RELEASE step")
         if job.error is None:
+            self._removed = self._removed or transaction.removed
             if transaction.changes:
                 self._counters.apply(transaction.changes)
             return transaction.position

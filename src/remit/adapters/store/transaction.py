@@ -44,6 +44,7 @@ class SqliteTransaction:
         self._counters = counters
         self._sealer = sealer
         self.changes = Changes()  # what the step did to the claims so far
+        self.removed = False  # whether it removed a payload, whose key is to be destroyed
         self._owes_record = False
         self._started_at = position
         self.position = position  # of the next record
@@ -99,6 +100,8 @@ class SqliteTransaction:
         action = rules.moved(before, action_id, expected, event, records, changes)
         if rules.settled(action):
             self._end_claims(action_id, changes)
+        if rules.drops_secrets(action):
+            self._remove(action.secrets)
         standing = (action.revision, action.state.value, action.state in sql.LIVE, _fingerprint(action))
         self._run(sql.MOVE_ACTION, (*standing, self._body(action), action_id, expected))
         self._after(before, action)
@@ -233,6 +236,7 @@ class SqliteTransaction:
         ]
         for slot in slots:
             self._run(sql.DOOM, (slot,))
+        self.removed = self.removed or bool(slots)
         owner, _, role = payload_id.rpartition(".")
         evidence = self.evidence(owner) if role == "result" else None
         if evidence is not None:

@@ -58,6 +58,7 @@ class Report(Struct, frozen=True, kw_only=True):
     withheld: dict[str, int] = {}
     erased: int = 0
     pruned: int = 0
+    ended: int = 0
     signatures: dict[str, int] = {}
     unmade: tuple[str, ...] = ()
     open_at_end: tuple[tuple[int, str], ...] = ()
@@ -125,6 +126,8 @@ class Journal:
             self.people.by_order(entry)
         if kind in LIFE:
             self.actions.take(entry, found.get("statement"))
+            if not self.actions.is_open(entry.action):
+                self.payloads.end(entry.action)
             return entry
         step = self._steps.get(kind)
         if step is not None:
@@ -193,9 +196,10 @@ def _report(head: Head, trust: Trust, rehash: Rehash, journal: Journal, read: in
         kinds=dict(sorted(journal.reading.kinds.items())),
         committed=payloads.committed,
         payloads=dict(sorted(payloads.checked.items())),
-        withheld=dict(sorted(payloads.withheld.items())),
+        withheld={role: count for role, count in sorted(payloads.withheld.items()) if count},
         erased=payloads.erased,
         pruned=payloads.pruned,
+        ended=payloads.ended,
         signatures=dict(sorted(people.checked.items())),
         unmade=tuple(_unmade(head, trust, rehash, journal, read)),
         open_at_end=still_open[:MOST_OPEN],

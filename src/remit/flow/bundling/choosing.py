@@ -1,7 +1,7 @@
 """Which records and payloads belong into a bundle about an action or a case, and what stays out of it.
 
-What lives here: choosing. What never may: proofs, layout. INVARIANT: a payload stays out where it holds an argument
-that the operator said is secret, or an answer that is labelled secret; nobody can ask it in.
+What lives here: choosing. What never may: proofs, layout. INVARIANT: a payload stays out where it holds the value of an
+argument that the operator said is secret, or an answer that is labelled secret; nobody can ask it in.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from remit.flow.auditing.actions import ends
+from remit.flow.auditing.payloads import SECRETS
+from remit.flow.auditing.records import role_of
 from remit.flow.bundling.retelling import Fields, fields_of, signed, text
 from remit.flow.bundling.words import LARGEST_PAYLOAD, About, Absent, Disclosed
 from remit.flow.gathering import Gathering
 from remit.flow.ports import Query, Reads, StoredRecord
 from remit.gates.story import Facts
-from remit.model.display import shown
+from remit.model.display import SECRET, meant, shown
 from remit.model.errors import Misuse
 from remit.model.manifest import Manifest
 from remit.model.words import MINUTE, REMIT, Action, Instant, Payload, Proposal
@@ -67,7 +70,7 @@ def choose(
     records.about(actions, Gathering(reads, manifests), whole_runs=bool(about.case))
     if not all(records.has_proposal(action.id) for action in actions):
         raise Misuse("the log does not hold all of it under a signed checkpoint yet", hint="try again in a second")
-    found = _Payloads(reads, manifests, withheld, records.ordered(), whole=whole)
+    found = _Payloads(reads, manifests, withheld, records.ordered(), whole=whole, ended=records.ended())
     for record in records.ordered():
         found.take(record)
     return Chosen(
@@ -111,6 +114,10 @@ class _Records:
     def has_proposal(self, action_id: str) -> bool:
         """Whether the action's proposal is below the tree's size."""
         return any(each.kind == "proposal" and each.action == action_id for each in self._found.values())
+
+    def ended(self) -> frozenset[str]:
+        """The actions that have ended below the tree's size."""
+        return frozenset(each.action for each in self._found.values() if ends(each.kind, fields_of(each.data)))
 
     def about(self, actions: Iterable[Action], gathering: Gathering, *, whole_runs: bool) -> None:
         """Whatever a reader of these actions' story needs, to understand it and to check it. `whole_runs`: the story is
@@ -186,7 +193,7 @@ class _Records:
 
     def _tombstones(self) -> None:
         names = {name for each in self._found.values() for name in committed(fields_of(each.data))}
-        missing = {name for name in names if self._reads.payload(name) is None}
+        missing = {name for name in names if role_of(name) != SECRETS and self._reads.payload(name) is None}
         if not missing:
             return
         erased = self._reads.records(kinds=("erased", "pruned"), limit=_MANY)
@@ -246,7 +253,9 @@ class _Payloads:
         records: Sequence[StoredRecord],
         *,
         whole: bool,
+        ended: frozenset[str],
     ) -> None:
+        self._ended = ended
         self._reads = reads
         self._erased = {name for each in records if each.kind == "erased" for name in _erased(each)}
         self._pruned = [fields_of(each.data).get("before") for each in records if each.kind == "pruned"]
@@ -267,27 +276,33 @@ class _Payloads:
             if name in self._seen:
                 continue
             self._seen.add(name)
-            payload = self._reads.payload(name)
-            why = self._why_not(name, payload, record, fields)
+            secret = role_of(name) == SECRETS
+            payload = None if secret else self._reads.payload(name)
+            why = self._kept_apart(record.action) if secret else self._why_not(name, payload, record, fields)
             if why or payload is None:
                 self.absent.append(Absent(id=name, why=why))
             else:
                 self.disclosed.append(Disclosed(entry=record.position, payload=payload))
 
+    def _kept_apart(self, action: str) -> str:
+        """Why the secret arguments of an action are not in the bundle: they never are, and end with it everywhere."""
+        return "ended" if action in self._ended else "secret"
+
     def _why_not(self, name: str, payload: Payload | None, record: StoredRecord, fields: Fields) -> str:
-        role = name.rpartition(".")[2]
+        role = role_of(name)
         if payload is None:
             return self._gone(name, record.at)
         if role in self._withheld:
             return "withheld"
-        if role == "proposal" and self._has_secrets(payload, record.action):
+        if role == "proposal" and self._shows_secrets(payload, record.action):
             return "secret"
         label = fields.get("label")
         if role == "result" and isinstance(label, dict) and label.get("confidentiality") == "secret":
             return "secret"
         return "large" if len(payload.data) > LARGEST_PAYLOAD and role in ROLES and not self._whole else ""
 
-    def _has_secrets(self, payload: Payload, action: str) -> bool:
+    def _shows_secrets(self, payload: Payload, action: str) -> bool:
+        """Whether a proposal holds the value of an argument that was secret then, or is now."""
         connector, tool = self._tools.get(action, ("", ""))
         manifest = self._manifests.get(connector)
         declared = manifest.tools.get(tool) if manifest else None
@@ -296,7 +311,8 @@ class _Payloads:
         except msgspec.MsgspecError:
             return True
         secrets = {*proposal.secrets, *(declared.secrets if declared else ())}
-        return not secrets.isdisjoint(fields_of(proposal.arguments.encode()))
+        said = (fields_of(each.encode()) for each in (proposal.arguments, proposal.asked))
+        return any(fields[name] != SECRET for fields in said for name in meant(fields, secrets))
 
     def _gone(self, name: str, at: Instant) -> str:
         """Why a payload is no longer there, as far as the records in the bundle say so."""

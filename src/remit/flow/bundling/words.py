@@ -63,7 +63,7 @@ class Disclosed(Struct, frozen=True, kw_only=True):
 
 class Absent(Struct, frozen=True, kw_only=True):
     """A payload that an entry commits to and that is not in the bundle. `why`: `withheld`, `secret`, `large`,
-    `erased`, `pruned` or `gone`."""
+    `ended` (with its action), `erased`, `pruned` or `gone`."""
 
     id: str
     why: str

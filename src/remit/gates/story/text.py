@@ -190,6 +190,9 @@ def _head(story: Story, page: _Page) -> Iterator[tuple[str, str]]:
     yield "Who", f"agent {story.agent} in case {story.case}{ordered}"
     yield "Target", _targets(story)
     yield "Call", f"{story.connector}.{story.tool} {story.arguments or '(arguments no longer kept)'}"
+    if story.secrets:
+        names = ", ".join(f"`{safe_line(each, 60)}`" for each in story.secret_arguments) or "names no longer kept"
+        yield "Secret", f"arguments given: {names}; {story.secrets}"
     yield "Ruling", _ruling(story)
     yield "Boundary", _boundary(story.boundary, page)
     for name, text in _run_rows(story.run, page):

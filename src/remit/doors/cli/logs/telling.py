@@ -65,6 +65,8 @@ def _checked(report: Report) -> list[str]:
         lines.append(f"  {number:>10,}  payloads: {safe_line(role)}")
     if report.erased or report.pruned:
         lines.append(f"  {report.erased:>10,}  tombstones; {report.pruned:,} payloads gone by retention")
+    if report.ended:
+        lines.append(f"  {report.ended:>10,}  payloads of secret arguments, gone with their actions")
     return lines
 
 
@@ -118,6 +120,7 @@ def as_json(report: Report) -> dict[str, Any]:
             "not_disclosed": report.withheld,
             "tombstones": report.erased,
             "pruned": report.pruned,
+            "ended": report.ended,
         },
         "not_checked": list(report.unmade),
         "open_at_end": [{"position": position, "action": action} for position, action in report.open_at_end],
