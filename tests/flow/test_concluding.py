@@ -13,21 +13,9 @@ from remit.flow.queries import Stories
 from remit.gates.story import render_text
 from remit.model.errors import Refusal
 from remit.model.words import MINUTE, REMIT, Action, Json, Payload, Run, ScopeKind, State, StopMode
-from tests.flow.home import Files
+from tests.flow.home import VERDICT, Files
 from tests.flow.world import World, memory
 
-VERDICT = """
-[[tier]]
-name = "critical"
-where = { kind = ["server"] }
-[[verdict]]
-id = "V-1"
-agents = ["triage"]
-verdicts = ["benign"]
-targets = { tier = ["critical"] }
-then = "approve"
-comment = "critical hosts are never cleared by an agent alone"
-"""
 TWICE = VERDICT + "quorum = 2\n"
 
 

@@ -134,7 +134,7 @@ class Concluding:
                 return self._write(tx, now, conclusion, kept, at)
             action = self._action(now, conclusion.verdict, proposal, asked, ruling, at)
             action = replace(action, id=action_id, warrant=warrant)
-            action = replace(action, digest=_digest(action, proposal))
+            action = replace(action, digest=intake.digest_of(action, proposal))
             return tx.open_twin(action.fingerprint) or self._open(tx, action, now, conclusion, asked, at)
 
         found = await self._store.commit(step)
@@ -266,7 +266,7 @@ class Concluding:
             conclusion.arguments() == proposal.arguments
             and conclusion.rationale == proposal.rationale
             and conclusion.verdict == verdict_of(action)
-            and _digest(action, proposal) == action.digest
+            and intake.digest_of(action, proposal) == action.digest
         )
         if not same:
             return (Clause("validation.digest", Decision.FORBID, "what is kept is not what was approved"),)
@@ -324,20 +324,6 @@ class Concluding:
 
 def _used_up() -> Refusal:
     return Refusal("the run has used its calls, and has concluded", hint="its last verdict stands")
-
-
-def _digest(action: Action, proposal: Proposal) -> str:
-    return intake.digest(
-        action=action.id,
-        agent=action.agent,
-        run=action.run,
-        connector=action.connector,
-        tool=action.tool,
-        definition=action.definition,
-        targets=action.targets,
-        arguments=proposal.arguments,
-        salt=proposal.salt,
-    )
 
 
 def _refuse(tx: Transaction, action: Action, ruling: Ruling, at: Instant) -> Action:
