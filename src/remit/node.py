@@ -255,7 +255,11 @@ class Node:
             leavings=self.pool,
         )
         self.retention = Retention(
-            store=self.store, clock=self.clock, erasing=self.erasing, keep=self.settings.retention
+            store=self.store,
+            clock=self.clock,
+            erasing=self.erasing,
+            keep=self.settings.retention,
+            leavings=self.pool,
         )
         self.settling = Settling(**shared, reruling=self.reruling, hints=self.hints, names=self.names)
         self.stop_desk = StopDesk(

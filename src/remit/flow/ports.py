@@ -295,6 +295,11 @@ class Leavings(Protocol):
         """Empty what was kept of theirs so far, files and memory. Raises `Fault` where it cannot."""
         ...
 
+    async def let_go(self, age: Instant) -> None:
+        """Let go of what was written to files longer ago than that, in microseconds. Asked once an hour, it may be two
+        hours late; what is younger than half of it stays. Raises `Fault` where it cannot."""
+        ...
+
 
 class Store(Protocol):
     """Where state and records live together."""

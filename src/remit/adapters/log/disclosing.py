@@ -29,9 +29,10 @@ from remit.model.errors import Fault, Misuse
 from remit.model.words import Json, Payload
 
 MOST_UNUSED = 100
-_KEPT = 64
-_REPEATED = frozenset({"file", "signatures", "statement"})
-"""The roles of payloads to which several entries commit."""
+MOST_COMMANDS = 1_000
+"""So many commands whose second entry has not come yet are remembered."""
+_FILES = frozenset({"file", "signatures"})
+_COMMAND = "sta_"
 
 
 class Line(Struct, frozen=True):
@@ -51,6 +52,9 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class DisclosureFile:
     """The payloads in a file, as a `Disclosure`. Memory stays flat: it is read once, along with the log.
 
+    What several entries commit to may be given for the first alone, so it is remembered: files and their signatures for
+    good, for there are as many as boundaries and rosters; the statement of a command until it is carried out.
+
     Raises `Misuse` for a file that is none, when it is opened and where it goes wrong; `Fault` where it cannot be read.
     """
 
@@ -65,7 +69,8 @@ class DisclosureFile:
         self._ahead: Line | None = None
         self._here: dict[str, Payload] = {}
         self._at = -1
-        self._kept: OrderedDict[str, Payload] = OrderedDict()
+        self._files: dict[str, Payload] = {}
+        self._commands: OrderedDict[str, Payload] = OrderedDict()
         self._unused: list[str] = []
         self._begin()
 
@@ -73,14 +78,20 @@ class DisclosureFile:
         """See `Disclosure`."""
         if position != self._at:
             self._go_to(position)
+        before = self._files.get(payload_id) or self._commands.pop(payload_id, None)
         found = self._here.pop(payload_id, None)
-        if found is None:
-            return self._kept.get(payload_id)
-        if role_of(payload_id) in _REPEATED:
-            self._kept[payload_id] = found
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+        if found is not None and before is None:
+            self._remember(found)
+        return found or before
+
+    def _remember(self, payload: Payload) -> None:
+        """Keep what a later entry may commit to as well."""
+        if role_of(payload.id) in _FILES:
+            self._files[payload.id] = payload
+        elif payload.id.startswith(_COMMAND):
+            self._commands[payload.id] = payload
+            if len(self._commands) > MOST_COMMANDS:
+                self._commands.popitem(last=False)
 
     def promised(self, payload_id: str) -> bool:
         """See `Disclosure`: what the file says of itself, or everything where it says nothing."""
