@@ -121,7 +121,7 @@ class Gathering:
         kept = next((entry.fields.get("payloads") for entry in entries if entry.kind == "proposal"), None)
         committed = kept.get(payload.id) if isinstance(kept, dict) else None
         whole = self._whole(action, proposal)
-        same = whole is None or _digest(action, whole) == action.digest
+        same = whole is None or intake.digest_of(action, whole) == action.digest
         return proposal, committed == journal.commitment(payload) and same
 
     def _whole(self, action: Action, proposal: Proposal) -> Proposal | None:
@@ -371,20 +371,6 @@ class Gathering:
             lifted_by=str(ended.get("by", "")),
             lifted_at=lifted.at if lifted else None,
         )
-
-
-def _digest(action: Action, proposal: Proposal) -> str:
-    return intake.digest(
-        action=action.id,
-        agent=action.agent,
-        run=action.run,
-        connector=action.connector,
-        tool=action.tool,
-        definition=action.definition,
-        targets=action.targets,
-        arguments=proposal.arguments,
-        salt=proposal.salt,
-    )
 
 
 def _excerpt(payload: Payload) -> str:
