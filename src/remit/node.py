@@ -18,9 +18,9 @@ from typing import Any
 from remit.adapters.clock import SystemClock
 from remit.adapters.connectors.running import RunningConnectors
 from remit.adapters.credentials.minting import Minter
-from remit.adapters.credentials.secrets import resolve
 from remit.adapters.disk import read, write
 from remit.adapters.home.folder import Home, Identity, Lock
+from remit.adapters.home.founding import found_home
 from remit.adapters.home.init import init_home
 from remit.adapters.home.latch_file import FileLatch
 from remit.adapters.home.settings import Settings, load_settings
@@ -34,7 +34,7 @@ from remit.adapters.log.keeper import Keeper
 from remit.adapters.log.signing import SEED_SIZE, LocalSigner, Signer, begin_epoch, forget_older_logs, next_key
 from remit.adapters.log.witnesses import Witnesses
 from remit.adapters.log.writing import LogWriter
-from remit.adapters.notify.alerts import Announcer, Webhook
+from remit.adapters.notify.alerts import Announcer, webhook_of
 from remit.adapters.payloads.sealing import sealer
 from remit.adapters.store.reads import SqliteReads
 from remit.adapters.store.sqlite import SqliteStore, open_store
@@ -42,15 +42,14 @@ from remit.flow.agent_side import Agents
 from remit.flow.carrying import Carrier
 from remit.flow.concluding import Concluding
 from remit.flow.erasing import Erasing
-from remit.flow.filing import Filing
 from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
 from remit.flow.in_flight import InFlight
 from remit.flow.own_tools import OwnTools
 from remit.flow.points import nothing
 from remit.flow.ports import Transaction
-from remit.flow.reconciling import Reconciling
-from remit.flow.reloading import ROSTER, Reloading
+from remit.flow.reconciling import Reconciling, Report
+from remit.flow.reloading import Reloading
 from remit.flow.reruling import Reruling
 from remit.flow.retention import Retention
 from remit.flow.rulings import Rulings
@@ -63,14 +62,14 @@ from remit.gates import journal, stop
 from remit.gates.journal import Pseudonyms
 from remit.gates.log import checkpoints
 from remit.gates.log.notes import VerifierKey
-from remit.model.errors import Fault, Refusal, RemitError
-from remit.model.people import load_roster
+from remit.model.errors import Refusal, RemitError
 from remit.model.words import SECOND, Json, Record, Scope, ScopeKind, StopMode, StopOrder
 
 __all__ = [
     "Node",
     "found_home",
     "init_home",
+    "keep_report",
     "run_once",
     "sign_with_ssh_keygen",
 ]
@@ -97,7 +96,9 @@ class Node:
         self.clock = SystemClock(self.store.reads.latest())
         self.names = Pseudonyms(home.key("names.key"))
         self.alerts = Announcer(
-            new_id=lambda: self.ids.new("alr"), seconds=self._seconds, webhook=_webhook(home, settings)
+            new_id=lambda: self.ids.new("alr"),
+            seconds=lambda: self.clock.now() // SECOND,
+            webhook=webhook_of(settings.webhook, settings.webhook_secret, base=home.path),
         )
         self.pool = RunningConnectors(
             warrant_key_file=home.keys / "warrant.pub",
@@ -135,6 +136,7 @@ class Node:
             followers=(self.index.follow,),
         )
         self.store.on_commit = self.log.wake
+        self.reconciling = Reconciling(store=self.store, clock=self.clock, ids=self.ids, alerts=self.alerts)
         self._log_trouble = ""
         self._witnesses_away: dict[str, str] = {}  # by name, who was told to be away
         self._lock = Lock(home)
@@ -148,6 +150,18 @@ class Node:
 
         Raises `RemitError` saying what keeps it from starting; then nothing runs and the lock is free.
         """
+        return await cls._take(path, what, faults, cls._begin)
+
+    @classmethod
+    async def to_write(cls, path: Path, *, what: str) -> Node:
+        """Take the home's lock only to write into its journal: nothing is loaded, no connector starts, and nothing that
+        waits is carried on. `reconciling` is all that it has. Raises `RemitError`, as `start` does."""
+        return await cls._take(path, what, None, cls._begin_to_write)
+
+    @classmethod
+    async def _take(
+        cls, path: Path, what: str, faults: Faults | None, begin: Callable[[Node, str], Awaitable[None]]
+    ) -> Node:
         home = Home(path)
         identity = home.identity()
         lock = Lock(home)
@@ -156,7 +170,7 @@ class Node:
         try:
             node = cls(home, identity, load_settings(home), faults)
             node._lock = lock
-            await node._begin(what)
+            await begin(node, what)
         except BaseException:
             if node is not None:
                 await node.close()
@@ -168,7 +182,7 @@ class Node:
         self._watch = MarkerWatch(self.home.marker, self._marker_seen, latch=self.home.latch, latched=self._latch_seen)
         if is_there(self.home.marker):
             self._marker_seen(True)
-        force = await self.reloading.load(journal.record("node.started", self.clock.now(), what=what, pid=os.getpid()))
+        force = await self.reloading.load(self._started(what))
         self._assemble(Forces(force))
         self.reloading.bind(self.forces)
         self.pool.on_change = self.reloading.tools_changed
@@ -187,6 +201,14 @@ class Node:
             log.warning("unknown after the last end: %s; settle them with `remit settle`", ", ".join(lost))
         self._say_warnings(force)
         self._background.append(asyncio.get_running_loop().create_task(self._keep_house(), name="housekeeping"))
+
+    async def _begin_to_write(self, what: str) -> None:
+        await self.store.commit(partial(_append, (self._started(what),)))
+        self.witnesses.start()
+        self.log.start()
+
+    def _started(self, what: str) -> Record:
+        return journal.record("node.started", self.clock.now(), what=what, pid=os.getpid())
 
     def _assemble(self, forces: Forces) -> None:
         key = self.home.key("fingerprint.key")
@@ -255,7 +277,11 @@ class Node:
             leavings=self.pool,
         )
         self.retention = Retention(
-            store=self.store, clock=self.clock, erasing=self.erasing, keep=self.settings.retention
+            store=self.store,
+            clock=self.clock,
+            erasing=self.erasing,
+            keep=self.settings.retention,
+            leavings=self.pool,
         )
         self.settling = Settling(**shared, reruling=self.reruling, hints=self.hints, names=self.names)
         self.stop_desk = StopDesk(
@@ -269,7 +295,6 @@ class Node:
             forgive_clock=self.clock.forgive,
             keeps=self._keeps,
         )
-        self.reconciling = Reconciling(store=self.store, clock=self.clock, ids=self.ids, alerts=self.alerts)
         own = OwnTools(**shared, runs=self.runs, ids=self.ids, alerts=self.alerts, concluding=self.concluding)
         self.agents = Agents(
             store=self.store, forces=forces, steward=self.steward, runs=self.runs, hints=self.hints, own=own
@@ -294,6 +319,8 @@ class Node:
         ended = journal.record("node.stopped", self.clock.now(), pid=os.getpid())
         with contextlib.suppress(RemitError):
             await self.store.commit(lambda tx: tx.append(ended))
+        if hasattr(self, "erasing") and self.store.removed:
+            await self.erasing.finish()
         self.index.close()
         self.log.close()
         self.witnesses.close()
@@ -361,8 +388,7 @@ class Node:
                 self._note_jump()
                 self._note_log()
                 self._note_witnesses()
-                if self.erasing.unfinished:
-                    await self.erasing.finish()
+                await self.erasing.tick()
                 await self.retention.tick()
             except RemitError as error:
                 log.warning("housekeeping: %s", error.message)
@@ -414,7 +440,11 @@ class Node:
         self.store.commit_soon(lambda tx: tx.append(told))
         if any(order.id == stop.LOG_ID for order in self.stops.current.orders):
             return
-        self.stop_desk.stop(stop.log_order(self.clock.now(), why))
+        order = stop.log_order(self.clock.now(), why)
+        if hasattr(self, "stop_desk"):
+            self.stop_desk.stop(order)
+        else:
+            self.stops.place(order)
 
     def _say_warnings(self, force: Force) -> None:
         report = self.reloading.report(force)
@@ -434,9 +464,6 @@ class Node:
             log.warning("%s: it waits for a human, or is refused, as the boundary says", says)
             self.alerts.send({"code": "no-witness", "says": says})
 
-    def _seconds(self) -> int:
-        return self.clock.now() // SECOND
-
 
 CLOCK_HOLD = "stp_clock"
 
@@ -450,43 +477,6 @@ def _log_keys(home: Home) -> tuple[VerifierKey, ...]:
     return tuple(VerifierKey.parse(line) for line in read(home.log_key).decode().split())
 
 
-def _webhook(home: Home, settings: Settings) -> Webhook | None:
-    if not settings.webhook:
-        return None
-    secret = resolve(settings.webhook_secret, environment=dict(os.environ), base=home.path)
-    return Webhook(settings.webhook, secret.encode())
-
-
-async def found_home(path: Path, roster: bytes) -> None:
-    """Write a new home's first facts: its roster, which everything after it is signed under. Raises `Unreadable` for
-    a roster that is none, `Fault` where the home has one already."""
-    home = Home(path)
-    identity = home.identity()
-    first = load_roster(roster)
-    store = open_store(home.store, sealer=sealer(home.keys))
-    try:
-        if store.reads.fact(ROSTER) is not None:
-            raise Fault("this home has its first roster already", hint="a new roster is signed under the one before")
-        at, filing = SystemClock().now(), Filing.of("ros", roster, {}, RandomIds())
-
-        def step(tx: Transaction) -> None:
-            created = journal.record(
-                "home.created",
-                at,
-                home=identity.id,
-                practice=identity.practice,
-                roster=first.digest,
-                version=first.version,
-                log=read(home.log_key).decode().strip(),
-                payloads=filing.keep(tx),
-            )
-            tx.set_fact(ROSTER, roster, created)
-
-        await store.commit(step)
-    finally:
-        store.close()
-
-
 async def run_once(
     path: Path, command: Callable[[Node], Awaitable[dict[str, Json]]], *, what: str = "a command"
 ) -> dict[str, Json]:
@@ -494,5 +484,14 @@ async def run_once(
     node = await Node.start(path, what=what)
     try:
         return await command(node)
+    finally:
+        await node.close()
+
+
+async def keep_report(path: Path, report: Report) -> dict[str, Json]:
+    """Write down what a comparison found, while no gateway runs: see `Reconciling.keep`. Raises `RemitError`."""
+    node = await Node.to_write(path, what="the command `reconciled`")
+    try:
+        return await node.reconciling.keep(report)
     finally:
         await node.close()

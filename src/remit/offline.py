@@ -106,6 +106,16 @@ def log_witnesses(path: Path) -> list[tuple[str, str]]:
     return [(url, key.name) for url, key in load_settings(home).witnesses]
 
 
+def log_quorum(path: Path) -> tuple[tuple[VerifierKey, ...], int]:
+    """The keys of the witnesses in a home's settings, and how many of them are enough. Raises `RemitError`."""
+    from remit.adapters.home.settings import load_settings
+
+    home = Home(path)
+    home.identity()
+    settings = load_settings(home)
+    return tuple(key for _, key in settings.witnesses), settings.quorum
+
+
 def _witnesses_at_rest(settings: Settings, folder: Path, origin: str) -> dict[str, Json]:
     """What lies in the folder of the log: no witness is asked."""
     from remit.adapters.log.folder import LogFolder

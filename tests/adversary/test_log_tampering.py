@@ -15,7 +15,7 @@ from remit.flow.auditing.ledger import MemoryLedger
 from remit.gates.log.checkpoints import opened
 from remit.gates.log.notes import VerifierKey
 from tests.conformance.log import verifier
-from tests.support import forgeries
+from tests.support import forgeries, secret_tampers, unwitnessed
 from tests.support.tampering import LENGTH, SEED, Case
 from tests.support.tampers import TAMPERS
 
@@ -23,7 +23,7 @@ SECOND = 1_000_000
 FEWEST = 55
 Named = set[tuple[str, int | None]]
 
-assert forgeries  # imported for the attacks that it registers
+assert forgeries and secret_tampers and unwitnessed  # imported for the attacks that they register
 
 
 @cache
@@ -98,6 +98,27 @@ def test_an_attack_is_named_by_both_verifiers_at_the_same_record(name: str, tmp_
     assert word in {found for found, _ in ours}
     assert word in {found for found, _ in others}
     assert first_of(word, ours) == first_of(word, others)
+
+
+@pytest.mark.parametrize("name", [name for name in TAMPERS if "witness" in name])
+def test_of_what_witnesses_saw_both_verifiers_say_the_same_and_nothing_else(name: str, tmp_path: Path) -> None:
+    case = tampered_with(name, tmp_path)
+    ours, others = named_by_remit(by_remit(case, tmp_path)), named_by_the_other(by_the_other(case, tmp_path))
+    assert ours == others
+
+
+@pytest.mark.parametrize("length", [0, LENGTH])
+@pytest.mark.parametrize("after", [0, 1, 7, 8, 100])
+def test_a_log_whose_witnesses_are_behind_passes_both_verifiers(length: int, after: int, tmp_path: Path) -> None:
+    case = correct(length).copied()
+    case.max_age, case.older = 3600, case.note(90)
+    case.fall_behind(len(case.records) - after)
+    case.write(tmp_path)
+    ours, other = by_remit(case, tmp_path), by_the_other(case, tmp_path)
+    assert (named_by_remit(ours), named_by_the_other(other)) == (set(), set())
+    for said in (ours.unmade, other.notes):
+        told = [each for each in said if "came after what the witnesses saw last" in each]
+        assert [each.split(" ", 1)[0] for each in told] == ([str(after)] if after else [])
 
 
 @pytest.mark.parametrize("name", [name for name, each in TAMPERS.items() if not each.word])

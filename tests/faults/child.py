@@ -5,7 +5,8 @@ there, passings of that point are counted, and at the wanted one it does what is
 `raise`, `block` (spin on whatever thread it is, for so many seconds), `fill` (no file may grow any more), `exit` (end
 the thread that it is, if it is the named one), or `end` (end the named thread at its next step).
 
-$REMIT_TEST_AHEAD says by how many seconds this process is ahead of the present.
+With $REMIT_TEST_SERVED_LOOP it runs on the event loop that `remit gateway` takes, else on Python's own, whose turns
+the points were counted in. $REMIT_TEST_AHEAD says by how many seconds this process is ahead of the present.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _WALL = time.time_ns
 _AHEAD = int(os.environ.get("REMIT_TEST_AHEAD", "0")) * 10**9
 time.time_ns = lambda: _WALL() + _AHEAD  # before the clock is loaded, which remembers the function
 
-from remit.doors.serving import serve  # noqa: E402
+from remit.doors.serving import loop_factory, serve  # noqa: E402
 from remit.model.errors import RemitError  # noqa: E402
 from remit.node import Node  # noqa: E402
 
@@ -82,7 +83,8 @@ def main() -> int:
 
     hook = Hook(Path(os.environ["REMIT_TEST_ARM"]))
     try:
-        asyncio.run(serve(Path(sys.argv[1]), ready=ready, faults=hook))
+        with asyncio.Runner(loop_factory=loop_factory() if "REMIT_TEST_SERVED_LOOP" in os.environ else None) as runner:
+            runner.run(serve(Path(sys.argv[1]), ready=ready, faults=hook))
     except RemitError as error:
         print(json.dumps({"ready": False, "says": error.message}), flush=True)
         return 3

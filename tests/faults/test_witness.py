@@ -77,7 +77,7 @@ async def test_an_intent_is_witnessed_before_it_happens_and_a_human_decides_whil
         beside.configure(practice)
         async with Gateway.on(practice) as gateway:
             agent = await gateway.open("WS-014", "WS-022", "WS-031")
-            answer = await agent.change("edr__isolate_host", host="WS-014")
+            witnessed = answer = await agent.change("edr__isolate_host", host="WS-014")
             assert answer.done, answer.text
             intents = [number for number, each in enumerate(practice.records()) if each["kind"] == "intent"]
             cosigned = opened(practice, "checkpoint.witnessed", beside)
@@ -96,12 +96,27 @@ async def test_an_intent_is_witnessed_before_it_happens_and_a_human_decides_whil
         assert await waiting.withdraw() == {"witness"}
         code, out, _ = await remit(practice, "log", "status")
         assert code == 0 and "AWAY" in out and "not excluded" in out
+        await _verified_by_what_was_witnessed(practice, beside, witnessed.action)
         await eventually(lambda: _alerts(practice, "witness-away"), "somebody was told once that the witness is away")
         async with beside.running():
             await eventually(lambda: _alerts(practice, "witness-back"), "somebody was told that it is back")
             answer = await agent.change("edr__isolate_host", host="WS-022")
             assert answer.done, answer.text
     assert (len(_alerts(practice, "witness-away")), len(_alerts(practice, "witness-back"))) == (1, 1)
+
+
+async def _verified_by_what_was_witnessed(practice: Practice, beside: Beside, action: str) -> None:
+    """The witness is away: the log and a bundle are verified by what it saw last, and what came after is counted."""
+    code, out, err = await remit(practice, "log", "verify", "--witness", beside.key)
+    assert code == 0, out + err
+    assert "came after what the witnesses saw last" in out
+    path = str(practice.root / "a.zip")
+    code, out, err = await remit(practice, "log", "bundle", action, "-o", path)
+    assert code == 0 and "too few witnesses" not in out, out + err
+    (key,) = log_keys(practice.home)
+    code, out, err = await remit(practice, "log", "verify", path, "--key", key, "--witness", beside.key)
+    assert code == 0, out + err
+    assert "witnessed   by witness.example/1" in out
 
 
 def _alerts(practice: Practice, code: str) -> list[str]:

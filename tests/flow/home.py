@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -155,6 +155,20 @@ where = {{ kind = ["domain-controller", "dns"] }}
 categories = ["host.*"]
 """
 
+VERDICT = """
+[[tier]]
+name = "critical"
+where = { kind = ["server"] }
+[[verdict]]
+id = "V-1"
+agents = ["triage"]
+verdicts = ["benign"]
+targets = { tier = ["critical"] }
+then = "approve"
+comment = "looked at twice"
+"""
+"""More `rules`: a person must agree before a case about a server is benign."""
+
 EDR = """\
 [connector]
 name = "edr"
@@ -278,13 +292,15 @@ DEFAULTS = {
 }
 
 
-def roster_bytes(version: int = 1, *, without: Iterable[str] = (), extra: str = "") -> bytes:
-    """`people.toml` with everybody of `ROLES`."""
+def roster_bytes(
+    version: int = 1, *, roles: Mapping[str, Iterable[str]] = ROLES, without: Iterable[str] = (), extra: str = ""
+) -> bytes:
+    """`people.toml` with everybody of `roles`."""
     lines = ["[roster]", f"version = {version}"]
-    for name, roles in ROLES.items():
+    for name, had in roles.items():
         if name in without:
             continue
-        listed = ", ".join(f'"{role}"' for role in roles)
+        listed = ", ".join(f'"{role}"' for role in had)
         key = public_key(KEYS[name]).text
         lines += ["[[person]]", f'name = "{name}"', f'id = "{name}"', f"roles = [{listed}]", f'keys = ["{key}"]']
     return ("\n".join(lines) + "\n" + extra).encode()

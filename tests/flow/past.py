@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from remit.adapters.store.memory import MemoryStore
 from remit.flow.citing import cited
@@ -21,7 +20,7 @@ from remit.gates import intake, journal
 from remit.gates.journal import Pseudonyms
 from remit.model.canonical import sha256_hex
 from remit.model.manifest import Manifest, load_manifest
-from remit.model.signatures import Namespace, public_key, sign
+from remit.model.signatures import Namespace, sign
 from remit.model.statements import ApprovalStatement
 from remit.model.words import (
     MINUTE,
@@ -51,10 +50,10 @@ from remit.model.words import (
     StopMode,
     StopOrder,
 )
+from tests.flow.home import KEYS, roster_bytes
 
 START = 1_795_312_800 * SECOND  # 2026-11-22T02:00:00Z, which is 03:00 in Berlin
 HOME = "home_1"
-KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"\0")) for name in ("ann", "bob", "eve")}
 NAMES = Pseudonyms(b"k" * 32)
 
 EDR = b"""
@@ -132,11 +131,7 @@ DECIDED = {
 
 
 def roster() -> bytes:
-    people = "".join(
-        f'\n[[person]]\nname = "{name}"\nid = "{name}"\nroles = [{roles}]\nkeys = ["{public_key(KEYS[name]).text}"]\n'
-        for name, roles in (("ann", '"leader"'), ("bob", '"approver", "on-call"'))
-    )
-    return f"[roster]\nversion = 1\n{people}".encode()
+    return roster_bytes(roles={"ann": ("leader",), "bob": ("approver", "on-call")})
 
 
 def manifests() -> dict[str, Manifest]:
@@ -230,7 +225,7 @@ class Past:
         )
         payload = Payload(id=f"{name}.proposal", kind="proposal", salt=b"s" * 16, data=msgspec.json.encode(proposal))
         action = self._action(name, decision, targets, **changes)
-        action = msgspec.structs.replace(action, digest=self._digest(action, proposal), proposal=payload.id)
+        action = msgspec.structs.replace(action, digest=intake.digest_of(action, proposal), proposal=payload.id)
         return self.commit(lambda tx: self._propose_step(tx, action, payload))  # type: ignore[no-any-return]
 
     def _action(self, name: str, decision: Decision, targets: tuple[str, ...], **changes: Any) -> Action:
@@ -269,19 +264,6 @@ class Past:
             "credential": CredentialClass.WARRANT,
         }
         return Action(**(fields | times[decision] | changes))
-
-    def _digest(self, action: Action, proposal: Proposal) -> str:
-        return intake.digest(
-            action=action.id,
-            agent=action.agent,
-            run=action.run,
-            connector=action.connector,
-            tool=action.tool,
-            definition=action.definition,
-            targets=action.targets,
-            arguments=proposal.arguments,
-            salt=proposal.salt,
-        )
 
     def _propose_step(self, tx: Transaction, action: Action, payload: Payload) -> Action:
         tx.put_payload(payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,22 +12,10 @@ from remit.flow.concluding import is_conclusion
 from remit.flow.queries import Stories
 from remit.gates.story import render_text
 from remit.model.errors import Refusal
-from remit.model.words import MINUTE, Action, Json, Payload, Run, ScopeKind, State, StopMode
-from tests.flow.home import Files
+from remit.model.words import MINUTE, REMIT, Action, Json, Payload, Run, ScopeKind, State, StopMode
+from tests.flow.home import VERDICT, Files
 from tests.flow.world import World, memory
 
-VERDICT = """
-[[tier]]
-name = "critical"
-where = { kind = ["server"] }
-[[verdict]]
-id = "V-1"
-agents = ["triage"]
-verdicts = ["benign"]
-targets = { tier = ["critical"] }
-then = "approve"
-comment = "critical hosts are never cleared by an agent alone"
-"""
 TWICE = VERDICT + "quorum = 2\n"
 
 
@@ -222,21 +211,54 @@ async def test_an_approved_verdict_survives_a_crash_and_is_put_on_record_at_the_
     assert (world.action(action.id).state, verdict(world, run)) == (State.DONE, "benign")
 
 
-async def test_a_stopped_run_cannot_ask_people_about_a_verdict() -> None:
+async def test_a_stopped_run_cannot_ask_people_about_a_verdict_and_its_attempt_is_on_record() -> None:
     world = await home()
     run = await world.open("SRV-1")
     world.stops.place(world.order(StopMode.CUT))
     answer = await conclude(world, run)
     assert answer.state == "stopped"
-    assert verdict(world, run) == "" and proposed(world, run) == 0
+    assert verdict(world, run) == ""
+    assert world.kinds(answer.action) == ["proposal"]
+    assert world.action(answer.action).state is State.BLOCKED
 
 
 async def test_no_more_verdicts_of_a_run_wait_than_humans_can_be_asked() -> None:
     world = await home()
     run = await world.open("SRV-1")
     answers = [await conclude(world, run, alternatives=[str(each)]) for each in range(52)]
-    assert [each.state for each in answers].count(State.WAITING) == 50
-    assert proposed(world, run) == 50
+    assert [each.state for each in answers] == [State.WAITING] * 50 + [State.BLOCKED] * 2
+    assert proposed(world, run) == 52
+    assert [clause.id for clause in answers[-1].clauses] == ["budget"]
+
+
+@pytest.mark.promise("P12")
+async def test_a_run_that_has_used_its_calls_concludes_once_and_fills_nothing() -> None:
+    world = await home()
+    run = await world.open("SRV-1", max_calls=1)
+    assert (await world.agents.call(run, "siem__search_events", {"text": "a"}, hold=5)).state is State.DONE
+    world.stops.place(world.order(StopMode.CUT))
+    answers = [await conclude(world, run, alternatives=[str(each)]) for each in range(5)]
+    assert answers[0].state == "stopped" and world.kinds(answers[0].action) == ["proposal"]
+    assert all("used its calls" in each.message for each in answers[1:])
+    assert sum(each.connector == REMIT for each in world.actions()) == 1
+
+
+@pytest.mark.promise("P12")
+@pytest.mark.parametrize(("targets", "told"), [(("SRV-1",), "waiting"), (("WS-1",), "")])
+async def test_an_agent_that_goes_away_while_its_verdict_is_written_keeps_neither_record_nor_people_waiting(
+    targets: tuple[str, ...], told: str
+) -> None:
+    world = await home()
+    run = await world.open(*targets)
+    asked = asyncio.create_task(conclude(world, run))
+    await asyncio.sleep(0)  # it has begun, and that is all
+    asked.cancel()
+    await asyncio.wait([asked])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert asked.cancelled()
+    assert world.told.codes() == ([told] if told else [])
+    assert proposed(world, run) == (1 if told else 0) and verdict(world, run) == ("" if told else "benign")
 
 
 async def test_a_verdict_citing_more_than_may_be_cited_is_refused(world: World) -> None:

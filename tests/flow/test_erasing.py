@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from remit.adapters.store.reads import open_reads
 from remit.adapters.store.sqlite import SqliteStore, open_store
 from remit.flow.erasing import Erased
 from remit.flow.queries import Stories
-from remit.flow.retention import pruned
+from remit.flow.retention import Retention, pruned
 from remit.gates import journal
 from remit.gates.story import Story
 from remit.model.errors import Fault, Misuse, Refusal, RemitError
@@ -141,7 +142,7 @@ async def test_names_of_targets_leave_the_rows_of_an_erased_action(tmp_path: Pat
         stand_in = world.names.of("WS-1")
         assert world.action(action.id).targets == (stand_in,)
         connection = sqlite3.connect(tmp_path / "remit.db")
-        for table, column in (("action_targets", "action"), ("claims", "action"), ("holds", "action")):
+        for table, column in (("claims", "action"), ("holds", "action")):
             rows = connection.execute(f"SELECT target FROM {table} WHERE {column} = ?", (action.id,))
             assert {target for (target,) in rows} <= {stand_in}
         (body,) = connection.execute("SELECT body FROM actions WHERE id = ?", (action.id,)).fetchone()
@@ -338,6 +339,33 @@ async def test_results_of_reads_that_are_over_are_pruned_and_everything_else_sta
     assert said["before"] <= world.clock.now() - 30 * DAY
     assert await world.retention.prune() == {"read_results": 0, "proposals": 0}
     assert len(reads.records(kinds=("pruned",))) == 1
+
+
+class Leavings:
+    """Fulfils `Leavings`: for how long it was asked to keep what connectors wrote."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    async def forget(self, connectors: Iterable[str]) -> None:
+        raise AssertionError("nobody erases")
+
+    async def let_go(self, age: int) -> None:
+        self.asked.append(age)
+
+
+async def test_what_connectors_wrote_goes_hourly_once_the_shortest_time_of_what_it_may_repeat_is_over() -> None:
+    world = await World.begin()
+    keeps = {"verdicts": DAY, "read_results": 30 * DAY, "proposals": 400 * DAY}
+    for keep, asks in ((keeps, [30 * DAY]), ({"verdicts": DAY}, [])):
+        leavings = Leavings()
+        retention = Retention(store=world.store, clock=world.clock, erasing=world.erasing, keep=keep, leavings=leavings)
+        for _ in range(5):
+            await retention.tick()
+        assert leavings.asked == asks
+        world.clock.advance(3600)
+        await retention.tick()
+        assert leavings.asked == asks * 2
 
 
 async def test_the_proposal_of_an_action_that_nobody_has_settled_is_never_pruned(any_world: World) -> None:

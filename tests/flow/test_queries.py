@@ -47,6 +47,16 @@ def test_a_target_that_the_inventory_does_not_have_is_found_by_its_name(past: Pa
     assert stories(past).find(Query(target="nowhere")).actions == ()
 
 
+@pytest.mark.promise("P12")
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 18, 47, 48, 49, 120, 500])
+def test_none_is_left_out_however_many_there_are(past: Past, count: int) -> None:
+    made = [past.propose(Decision.FORBID).id for _ in range(count)]
+    everything = stories(past).find(Query(limit=count))
+    assert ([each.id for each in everything.actions], everything.more) == (made[::-1], False)
+    fewer = stories(past).find(Query(limit=max(count - 1, 1), agent="triage"))
+    assert ([each.id for each in fewer.actions], fewer.more) == (made[::-1][: max(count - 1, 1)], count > 1)
+
+
 def test_every_field_of_a_query_narrows_it(past: Past) -> None:
     action = past.propose()
     other = past.propose(Decision.FORBID, targets=("DC01",))

@@ -159,6 +159,10 @@ class Handle:
         return await self.store.purge()
 
     @property
+    def removed(self) -> bool:
+        return self.store.removed
+
+    @property
     def healthy(self) -> str:
         return self.store.healthy
 

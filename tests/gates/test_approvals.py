@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from remit.gates.approvals import Context, check_vote, good, may_decide, tally
@@ -13,30 +12,17 @@ from remit.model.errors import Misuse, NotVerified, Refusal
 from remit.model.people import Person, Role, Roster
 from remit.model.signatures import public_key, sign
 from remit.model.statements import ApprovalStatement
-from remit.model.words import MINUTE, Action, Approval, Ask, Clause, Decision, Effect, Ruling, State
+from remit.model.words import MINUTE, Approval, Ask, Clause, Decision, Ruling, State
+from tests.adapters.store.samples import action
+from tests.flow.home import KEYS
 
 NOW = 1_800_000_000_000_000
 PEOPLE = ("ann", "bob", "cyd", "olga", "oz")
-KEYS = {name: Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"\0")) for name in (*PEOPLE, "eve")}
 CARD, BOUNDARY = "c" * 64, "b" * 64
 ASK = Ask(quorum=2)
-ACTION = Action(
-    id="act_1",
-    revision=1,
+ACTION = action(
     state=State.WAITING,
-    agent="triage",
-    run="run_1",
-    case="case",
-    connector="edr",
-    tool="isolate_host",
-    category="host.isolate",
-    effect=Effect.CHANGE,
-    definition="d",
-    targets=("WS01",),
-    bounded=True,
     digest="a" * 64,
-    fingerprint="f",
-    proposal="p",
     ruling=Ruling(decision=Decision.APPROVE, clauses=(Clause("R", Decision.APPROVE, "says"),), ask=ASK),
     opened_at=NOW - MINUTE,
     expires_at=NOW + 10 * MINUTE,

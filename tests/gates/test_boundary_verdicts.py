@@ -15,21 +15,9 @@ from remit.gates.boundary.page import page
 from remit.gates.boundary.verdicts import rule_verdict
 from remit.gates.boundary.words import Boundary, Selector
 from remit.model.words import MINUTE, VERDICTS, Ask, Decision, Target
-from tests.flow.home import Files
+from tests.flow.home import VERDICT, Files
 from tests.gates.boundary_strategies import AGENTS, Case, cases
 
-VERDICT = """
-[[tier]]
-name = "critical"
-where = { kind = ["server"] }
-[[verdict]]
-id = "V-1"
-agents = ["triage"]
-verdicts = ["benign"]
-targets = { tier = ["critical"] }
-then = "approve"
-comment = "looked at twice"
-"""
 SERVER = Target(id="SRV-1", kind="server", privileged=False)
 WORKSTATION = Target(id="WS-1", kind="workstation", privileged=False)
 

@@ -136,7 +136,10 @@ def test_every_question_about_an_action_is_answered_from_what_was_kept(kind: str
     assert answers["what"].startswith('edr.isolate_host {"host":')
     assert "beacons to a known bad address" in answers["why"]
     assert "claimed: the agent's own words" in answers["why"]
-    assert f"observed: {story.cited[0].evidence}: third-party, third-party, internal, from edr" in answers["why"]
+    assert (
+        f"observed: {story.cited[0].evidence}: third-party (outsiders may have written it), internal, from edr"
+        in answers["why"]
+    )
     assert story.cited[0].digest[:16] in answers["why"]
     assert "soc-triage version 7, signed by ann" in answers["boundary"]
     assert past.boundary[:16] in answers["boundary"]

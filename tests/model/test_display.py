@@ -14,7 +14,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from remit.model import display
-from remit.model.display import redact, redact_patterns, safe_line, safe_text, safe_value
+from remit.model.display import (
+    meant,
+    redact,
+    redact_patterns,
+    safe_line,
+    safe_text,
+    safe_value,
+    texts_of,
+    utc,
+    without_texts,
+)
 
 NASTY = st.sampled_from(
     [
@@ -239,3 +249,38 @@ def test_a_megabyte_made_to_be_slow_is_done_in_seconds(piece: str) -> None:
     redact_patterns(text)
     safe_line(text)
     assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("at", "says"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (1_800_000_100_000_001, "2027-01-15T08:01:40.000001Z"),
+        (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+        (253_402_300_800_000_000, "253402300800000000 µs after 1970"),
+        ((2**63 - 1) * 1_000_000, "9223372036854775807000000 µs after 1970"),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_told_as_a_number(at: int, says: str) -> None:
+    assert utc(at) == says
+
+
+def test_a_name_means_a_property_however_it_is_spelt() -> None:
+    assert meant(["Pass-Word", "ＰＩＮ", "host"], ("password", "pin")) == {"Pass-Word", "ＰＩＮ"}
+    assert meant(["host"], ()) == frozenset()
+
+
+@given(VALUES, st.lists(TEXTS.filter(bool), max_size=3))
+def test_what_is_left_around_the_marks_holds_no_text_that_was_struck(value: Any, sought: list[str]) -> None:
+    for text in texts_of(without_texts(value, sought)):
+        assert not any(each in part for each in sought for part in text.split("⟦secret⟧"))
+
+
+def test_texts_are_struck_from_values_and_not_from_keys_the_longest_first() -> None:
+    value = {"summary": "set hunter2-long and hunter2", "says": ["hunter2", 7, None, {"hunter2": "x"}]}
+    struck = without_texts(value, ["hunter2", "hunter2-long"])
+    assert struck == {
+        "summary": "set ⟦secret⟧ and ⟦secret⟧",
+        "says": ["⟦secret⟧", 7, None, {"hunter2": "x"}],
+    }
+    assert without_texts(value, []) is value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ import pytest
 from remit import offline
 from remit.doors.cli.explain import manifests_in
 from remit.flow.auditing.files import Trust
-from remit.flow.bundling.making import make_bundle
+from remit.flow.bundling.making import fetching, make_bundle
 from remit.flow.bundling.words import About
 from remit.flow.ports import Query
-from remit.gates.log.notes import VerifierKey
+from remit.gates.log.checkpoints import Checkpoint, parse
+from remit.gates.log.merkle import root_of
+from remit.gates.log.notes import LogKey, Note, VerifierKey, WitnessKey, parse_note
+from remit.gates.log.tiles import TileHashes
 from tests.support.fixtures import Templates, short_folder, templates
 from tests.support.gateway import Agent, Gateway
 from tests.support.home import LAB, Practice, manifest, run_apart
@@ -29,6 +32,7 @@ HOSTILE = (
     "\u202egnp.exe </blockquote></main>\u2028=HYPERLINK(1)"
 )
 CASE = "CASE-7"
+COSIGNED = 1_800_000_000
 
 
 @dataclass
@@ -53,13 +57,35 @@ class Told:
     def trust(self) -> Trust:
         return Trust(keys=self.keys)
 
-    def bundle(self, action: str = "", case: str = "", **more: Any) -> bytes:
-        """The bytes of a bundle about an action or a case."""
-        files, keys = offline.log_of(self.home)
+    def copied(self, folder: Path) -> Told:
+        """The same home in another folder, to be changed."""
+        return replace(self, practice=self.practice.copy(folder))
+
+    def bundle(self, action: str = "", case: str = "", *, trust: Trust | None = None, **more: Any) -> bytes:
+        """The bytes of a bundle about an action or a case. `trust` names witnesses."""
+        files, _ = offline.log_of(self.home)
         connectors = {path.stem: path.read_bytes() for path in (self.home / "connectors").glob("*.toml")}
         about = About(action=action, case=case)
         reads = offline.open_reads(self.home)
-        return make_bundle(reads, files, keys, about, connectors, manifests_in(self.home), **more)
+        return make_bundle(reads, files, trust or self.trust, about, connectors, manifests_in(self.home), **more)
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has."""
+        return parse(parse_note(offline.log_of(self.home)[0].checkpoint()).text).size
+
+    def last_of(self, action: str) -> int:
+        """The position of the last record about an action."""
+        return max(each.position for each in offline.open_reads(self.home).records(action=action))
+
+    def fall_behind(self, size: int, *witnesses: WitnessKey, seconds: int = COSIGNED) -> None:
+        """Has witnesses cosign the checkpoint over the first `size` entries, and nothing after that."""
+        files, _ = offline.log_of(self.home)
+        root = root_of(size, TileHashes(self.size, fetching(files)))
+        key = LogKey.parse((self.home / "keys" / "log.key").read_text())
+        text = Checkpoint(key.name, size, root).encode()
+        lines = (key.sign(text), *(each.cosign(text, seconds) for each in witnesses))
+        (self.home / "log" / "checkpoint.witnessed").write_bytes(Note(text, lines).encode())
 
     def actions(self) -> int:
         """How many actions the store has."""

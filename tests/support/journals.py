@@ -209,6 +209,32 @@ class Stories(Scribe):
         self.outcome(undoing[0])
         yield
 
+    def secret(self) -> Story:
+        """A call with a secret argument, of which nobody knows what became, and which was settled later."""
+        action = self.propose("change", "awaiting_approval", self.ruling("approve", 1), secret="ended")
+        yield
+        self.vote(action, PEOPLE["bob"])
+        self.add("approved", **self.about(action))
+        self.intent(action, self.ruling("approve", 1), (PEOPLE["bob"],))
+        yield
+        self.add("outcome", **self.about(action), state="unknown", warrant=action.warrant, handed_over=True)
+        self.alert(action, "unknown")
+        yield
+        self.add("settled", **self.about(action), applied=True, hand=False, by="remit")
+        yield
+
+    def secret_rejected(self) -> Story:
+        action = self.propose("change", "awaiting_approval", self.ruling("approve", 1), secret="ended")
+        yield
+        self.vote(action, PEOPLE["ann"], "reject")
+        self.alert(action, "rejected")
+        yield
+
+    def secret_kept(self) -> Story:
+        """A call with a secret argument that nobody has answered when the log ends."""
+        self.propose("change", "awaiting_approval", self.ruling("approve", 1), secret="kept")
+        yield
+
     def erased(self) -> Story:
         if not self.doomed:
             ruling = self.ruling("auto")
@@ -235,6 +261,9 @@ ONE_OF_EACH: tuple[str, ...] = (
     "concluded",
     "agreed",
     "undone",
+    "secret",
+    "secret_rejected",
+    "secret_kept",
     "erased",
     "restart",
     "new_run",

@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from tests.support import forgeries
+from tests.support import forgeries, secret_tampers, unwitnessed
 from tests.support.tampering import Case
 from tests.support.tampers import TAMPERS
 from tests.support.tile_log import TileLog
@@ -25,7 +25,7 @@ VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "log" / "journals"
 SEED, SHORTEST = 7, 100
 Json = dict[str, Any]
 
-assert forgeries  # imported for the attacks that it registers
+assert forgeries and secret_tampers and unwitnessed  # imported for the attacks that they register
 
 READ_ME = """\
 A correct log, and attacks on it, for a verifier in any language.
@@ -35,14 +35,15 @@ verifier keys of the log and of the witnesses. Verified with both witnesses, not
 
 `attacks.json` lists attacks. For each one:
 - take the correct log's entries and apply `entries`, splices `[position, removed, [base64, ...]]` in positions of the
-  correct log; make all tiles anew; write `checkpoint`;
+  correct log; make all tiles anew; write `checkpoint`, and where it is not null `witnessed` as `checkpoint.witnessed`;
 - take the disclosure file's lines without `, "entry": ...}` at their ends and apply `payloads`, splices likewise; then
   give each line the first entry, from that of the line before on, that commits to its id, or that of the line before;
 - apply `files`: a path to null (the file is not there) or to `[offset, removed, base64]`.
 
 Verify with the `options`: `keys` are the log's, `older` is a checkpoint that was seen before, `quorum` counts
 witnesses, `max_age` is in seconds and 0 for none, `now` is in seconds. A verifier must find `word`; where that is
-empty, nothing can be found, and the verifier must say that rewriting is not excluded.
+empty, nothing can be found, and the verifier must say that rewriting is not excluded: of any record, or of those that
+came after what the witnesses saw last.
 """
 
 
@@ -93,6 +94,7 @@ def described(name: str, base: Case) -> Json:
         "says": TAMPERS[name].says,
         "entries": entries,
         "checkpoint": before["checkpoint"].decode(),
+        "witnessed": case.witnessed.decode() if case.witnessed is not None else None,
         "payloads": splices(_unplaced(base.disclosure()), _unplaced(case.disclosure())),
         "files": {path: splice(before[path], found[path]) if path in found else None for path in paths},
         "options": {
@@ -132,6 +134,8 @@ def apply(attack: Json, entries: list[bytes], lines: list[str], folder: Path) ->
         log.add(entry)
     log.close()
     (folder / "log" / "checkpoint").write_text(attack["checkpoint"], encoding="utf-8")
+    if attack["witnessed"] is not None:
+        (folder / "log" / "checkpoint.witnessed").write_text(attack["witnessed"], encoding="utf-8")
     payloads = _placed(spliced(_unplaced(lines), attack["payloads"]), changed)
     (folder / "payloads").write_text("".join(payloads), encoding="utf-8")
     for name, change in attack["files"].items():

@@ -199,8 +199,16 @@ class Scribe:
         return {"decision": decision, "clauses": [clause], "boundary": sha256(self.boundary), "quorum": quorum}
 
     def propose(
-        self, effect: str, state: str, ruling: Fields, *, tool: tuple[str, str] | None = None, undoes: str = ""
+        self,
+        effect: str,
+        state: str,
+        ruling: Fields,
+        *,
+        tool: tuple[str, str] | None = None,
+        undoes: str = "",
+        secret: str = "",
     ) -> Action:
+        """A proposal. With a `secret` argument, which is `kept` to the end of the log or `ended` with its action."""
         connector, name = tool or ("edr", "query" if effect == "read" else "isolate")
         action = Action(self.id("act"), effect, self.token(), self.id("wrt"), state)
         said = {
@@ -211,9 +219,16 @@ class Scribe:
             "rationale": {"summary": "the host talks to a known address", "confidence": "high"},
             "secrets": [],
         }
+        payloads = {f"{action.id}.proposal": said}
+        if secret:
+            hidden = {"password": self.token()}
+            payloads[f"{action.id}.secrets"] = {"arguments": hidden, "asked": hidden, "salt": said["salt"]}
+            struck = {"host": "WS-1", "password": "⟦secret⟧"}
+            said |= {"arguments": struck, "salt": "", "secrets": ["password"]}
         self.add(
             "proposal",
-            {f"{action.id}.proposal": self.payload(compact(said))},
+            {each: self.payload(compact(holds)) for each, holds in payloads.items()},
+            (f"{action.id}.secrets",) if secret == "ended" else (),
             **self.about(action),
             case="CASE-7",
             connector=connector,

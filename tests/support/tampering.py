@@ -47,6 +47,7 @@ class Case:
     lines: Callable[[list[str]], list[str]] = list  # what becomes of the disclosure file
     after: list[Callable[[Path], None]] = field(default_factory=list)  # what becomes of the written files
     older: bytes | None = None
+    witnessed: bytes | None = None  # the log's `checkpoint.witnessed`
     keys: list[NoteKey] = field(default_factory=list)  # what the verifier is given, where it is not `key` alone
     quorum: int = 0
     max_age: int = 0
@@ -71,11 +72,20 @@ class Case:
     def entries(self) -> list[bytes]:
         return [self.raw.get(at, b"") or record.data for at, record in enumerate(self.records)]
 
-    def note(self, size: int | None = None, key: NoteKey | None = None) -> bytes:
-        """A checkpoint over the first `size` entries as they are now, good in every way."""
+    def note(self, size: int | None = None, key: NoteKey | None = None, seconds: int = COSIGNED) -> bytes:
+        """A checkpoint over the first `size` entries as they are now, good in every way, cosigned at that time."""
+        return signed(self.text(size), [key or self.key], self.cosigners, seconds)
+
+    def text(self, size: int | None = None) -> str:
+        """The text of the checkpoint over the first `size` entries as they are now."""
         entries = self.entries()[:size]
-        text = checkpoint_text(self.origin, len(entries), tree([leaf(entry) for entry in entries]))
-        return signed(text, [key or self.key], self.cosigners, COSIGNED)
+        return checkpoint_text(self.origin, len(entries), tree([leaf(entry) for entry in entries]))
+
+    def fall_behind(self, size: int | None = None, seconds: int = COSIGNED) -> None:
+        """From now on the witnesses sign no more: what they have cosigned is the checkpoint over the first `size`
+        entries as they are now, at that time, and both are asked for."""
+        self.witnessed = self.note(size, seconds=seconds)
+        self.cosigners, self.quorum = [], len(self.witnesses)
 
     def disclosure(self) -> list[str]:
         found = [
@@ -92,6 +102,8 @@ class Case:
             log.add(entry)
         log.close()
         (folder / "log" / "checkpoint").write_bytes(self.note())
+        if self.witnessed is not None:
+            (folder / "log" / "checkpoint.witnessed").write_bytes(self.witnessed)
         (folder / "payloads").write_text("".join(self.disclosure()), encoding="utf-8")
         for change in self.after:
             change(folder / "log")

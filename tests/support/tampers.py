@@ -348,6 +348,13 @@ def held_back(case: Case) -> None:
     case.max_age, case.now = 86_400, COSIGNED + 3 * 86_400
 
 
+@tamper("stale", "the records are of today, and what the witnesses cosigned is of three days before")
+def cosigned_long_ago(case: Case) -> None:
+    case.quorum, case.max_age = 2, 86_400
+    note = case.note(seconds=COSIGNED - 3 * 86_400)
+    edit(case, "checkpoint", lambda _: note)
+
+
 # --- what is disclosed ------------------------------------------------------------------------------------------------
 
 

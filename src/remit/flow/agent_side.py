@@ -17,6 +17,7 @@ from remit.flow.drafts import Call, Draft
 from remit.flow.explaining import hint_for, message_for
 from remit.flow.force import Force, Forces, Tool, categories_of
 from remit.flow.hints import Hints
+from remit.flow.lasting import Lasting
 from remit.flow.own_tools import OWN_TOOLS, OwnTools
 from remit.flow.ports import Store
 from remit.flow.runs import Runs
@@ -42,7 +43,7 @@ class Agents:
         self._hints = hints
         self._own = own
         self._shown: tuple[Force, dict[tuple[str, tuple[str, ...]], tuple[ShownTool, ...]]] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lasting = Lasting()
 
     def authenticate(self, token: str) -> Run:
         """See `AgentSide`."""
@@ -90,10 +91,7 @@ class Agents:
         loop = asyncio.get_running_loop()
         until = loop.time() + hold
         # The proposal goes on when the request that brought it ends: cancelling a wait never ends an action.
-        task = loop.create_task(self._steward.propose(call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        action, draft = await asyncio.shield(task)
+        action, draft = await self._lasting.finish(self._steward.propose(call))
         if action.state not in (State.EXECUTING, State.WAITING, State.APPROVED):
             return self._answer(action, draft)
         forget = self._hints.listen(action.id, self._relay(call, on_progress)) if on_progress else None

@@ -108,10 +108,10 @@ class Concluding:
     # --- from the call to its record, or to waiting ------------------------------------------------------------------
 
     async def conclude(self, run: Run, conclusion: Conclusion) -> tuple[Run | Action, bool]:
-        """The run with its verdict, or the action that waits for a person (an open twin's, if the same waits already),
-        and whether that is new.
+        """The run with its verdict, or the action that waits for a person (an open twin's, if the same waits already)
+        or is blocked, and whether that is new.
 
-        Raises `Refusal` for a run that is over or has used its calls, and where as much of it waits already as may.
+        Raises `Refusal` for a run that is over, or has used its calls and concluded.
         """
         kept = self._payload(conclusion)
         salt, action_id, warrant = self._ids.salt().hex(), self._ids.new("act"), self._ids.new("wrt")
@@ -134,8 +134,8 @@ class Concluding:
                 return self._write(tx, now, conclusion, kept, at)
             action = self._action(now, conclusion.verdict, proposal, asked, ruling, at)
             action = replace(action, id=action_id, warrant=warrant)
-            action = replace(action, digest=_digest(action, proposal))
-            return tx.open_twin(action.fingerprint) or self._open(tx, action, conclusion, asked, at)
+            action = replace(action, digest=intake.digest_of(action, proposal))
+            return tx.open_twin(action.fingerprint) or self._open(tx, action, now, conclusion, asked, at)
 
         found = await self._store.commit(step)
         if isinstance(found, Action):
@@ -148,7 +148,7 @@ class Concluding:
         if now.closed_at is not None or at >= now.expires_at:
             raise Refusal("the run is over, so it cannot conclude any more", state="run")
         if now.calls > now.max_calls and now.verdict:
-            raise Refusal("the run has used its calls, and has its verdict", hint="the last verdict stands")
+            raise _used_up()
         return now
 
     def _ruling(self, run: Run, verdict: str, force: Force) -> Ruling:
@@ -191,21 +191,33 @@ class Concluding:
             ended_at=None if ruling.ask else at,
         )
 
-    def _open(self, tx: Transaction, action: Action, conclusion: Conclusion, asked: Payload, at: Instant) -> Action:
-        order = self._stops.check(subject_of(action))
-        if order is not None:
-            clause = stop.clause(order)
-            raise Refusal(clause.says, hint="stopped, do not retry", clauses=[clause], state="stopped")
-        query = Query(run=action.run, states=(State.WAITING,), limit=MOST_WAITING)
-        if len(self._store.reads.actions(query)) >= MOST_WAITING:
-            raise Refusal(f"{MOST_WAITING} proposals of this run wait for a human already", state="budget")
+    def _open(
+        self, tx: Transaction, action: Action, run: Run, conclusion: Conclusion, asked: Payload, at: Instant
+    ) -> Action:
+        reads = self._store.reads
+        if run.calls > run.max_calls and reads.actions(Query(run=run.id, connector=REMIT, limit=1)):
+            raise _used_up()
+        clause = self._kept_from_people(action)
+        if clause is not None:
+            ruling = Ruling(decision=Decision.FORBID, clauses=(clause,), boundary=action.ruling.boundary)
+            action = replace(action, state=State.BLOCKED, ruling=ruling, expires_at=None, ended_at=at)
         rationale = conclusion.rationale
         reasons = journal.reasons(rationale, cited(tx, rationale), action.run, at, self._names)
         tx.put_payload(asked)
         records = [journal.proposal(action, at, self._names, journal.commits(asked), reasons)]
-        if action.state is State.BLOCKED:
+        if action.state is State.BLOCKED and clause is None:
             records.append(journal.of_action("alert", at, action, code="forbidden"))
         return tx.open(action, (), *records)
+
+    def _kept_from_people(self, action: Action) -> Clause | None:
+        """What keeps people from being asked about it now: a stop, or as much of its run that waits already as may."""
+        order = self._stops.check(subject_of(action))
+        if order is not None:
+            return stop.clause(order)
+        query = Query(run=action.run, states=(State.WAITING,), limit=MOST_WAITING)
+        if len(self._store.reads.actions(query)) < MOST_WAITING:
+            return None
+        return Clause("budget", Decision.FORBID, f"{MOST_WAITING} proposals of this run wait for a human already")
 
     # --- from a person's yes to its record ---------------------------------------------------------------------------
 
@@ -254,7 +266,7 @@ class Concluding:
             conclusion.arguments() == proposal.arguments
             and conclusion.rationale == proposal.rationale
             and conclusion.verdict == verdict_of(action)
-            and _digest(action, proposal) == action.digest
+            and intake.digest_of(action, proposal) == action.digest
         )
         if not same:
             return (Clause("validation.digest", Decision.FORBID, "what is kept is not what was approved"),)
@@ -310,18 +322,8 @@ class Concluding:
         return concluded
 
 
-def _digest(action: Action, proposal: Proposal) -> str:
-    return intake.digest(
-        action=action.id,
-        agent=action.agent,
-        run=action.run,
-        connector=action.connector,
-        tool=action.tool,
-        definition=action.definition,
-        targets=action.targets,
-        arguments=proposal.arguments,
-        salt=proposal.salt,
-    )
+def _used_up() -> Refusal:
+    return Refusal("the run has used its calls, and has concluded", hint="its last verdict stands")
 
 
 def _refuse(tx: Transaction, action: Action, ruling: Ruling, at: Instant) -> Action:

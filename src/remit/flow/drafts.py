@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from remit.flow import tokens
 from remit.flow.force import Force, Tool
 from remit.flow.ports import Ids
-from remit.gates import intake, validation
+from remit.gates import intake, secret_arguments, validation
 from remit.gates.boundary.words import Request
 from remit.gates.stop import Subject
 from remit.model.canonical import encode
-from remit.model.display import SECRET, redact_patterns
+from remit.model.display import SECRET, meant, redact_patterns, texts_of, without_texts
 from remit.model.errors import Refusal
 from remit.model.words import (
     Action,
@@ -42,6 +42,8 @@ _payloads = msgspec.json.Encoder()
 
 _LEAK = Clause("validation.secret", Decision.FORBID, "the call holds the run's own token")
 _LEAK_HINT = "leave the token out: it opens everything that this run may do"
+_SHORTEST_STRUCK = 4
+"""Characters of a secret argument that is looked for in the reasons: a shorter one stands in any text."""
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -60,7 +62,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 class Draft(Struct, frozen=True, kw_only=True):
     """Everything about a proposed action that does not depend on the store. `problems` are clauses that already
-    forbid it (a malformed call, say)."""
+    forbid it (a malformed call, say). `secrets` holds the secret arguments, which `payload` leaves out."""
 
     call: Call
     force: Force
@@ -78,6 +80,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     rationale: Rationale | None
     problems: tuple[Clause, ...] = ()
     hint: str = ""
+    secrets: Payload | None = None
 
     @property
     def target_ids(self) -> tuple[str, ...]:
@@ -121,9 +124,16 @@ class Draft(Struct, frozen=True, kw_only=True):
             unwitnessed=unwitnessed,
         )
 
+    def payloads(self, state: State) -> tuple[Payload, ...]:
+        """What is kept of it where it opens in this state. The secret arguments of a call that is refused are not."""
+        return (self.payload,) if self.secrets is None or state is State.BLOCKED else (self.payload, self.secrets)
+
     def action(self, run: Run, state: State, ruling: Ruling, at: Instant, **more: Any) -> Action:
         """The action as it will be opened."""
         tool = self.call.tool
+        secrets, fingerprint = "" if self.secrets is None else self.secrets.id, self.fingerprint
+        if secrets and state is State.BLOCKED:  # nothing by which they could be guessed outlives the call
+            secrets = fingerprint = ""
         return Action(
             id=self.action_id,
             revision=1,
@@ -139,7 +149,7 @@ class Draft(Struct, frozen=True, kw_only=True):
             targets=self.target_ids,
             bounded=self.bounded,
             digest=self.digest,
-            fingerprint=self.fingerprint,
+            fingerprint=fingerprint,
             proposal=self.payload.id,
             ruling=ruling,
             opened_at=at,
@@ -147,13 +157,15 @@ class Draft(Struct, frozen=True, kw_only=True):
             warrant=self.warrant,
             credential=tool.credential,
             undoes=self.call.undoes,
+            secrets=secrets,
             **more,
         )
 
 
 def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
     """The draft of a call. A call that cannot be taken in becomes a draft that is forbidden, saying why."""
-    call, leak = _without_token(_redacted(call))
+    names = call.tool.manifest.secrets
+    call, leak = _without_token(_redacted(call, names))
     asked = encode(call.arguments).decode()
     taken, problems, hint = (_malformed(call), leak, _LEAK_HINT) if leak else _take_in(call, force)
     action_id = ids.new("act")
@@ -164,8 +176,9 @@ def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
         asked=asked,
         salt=salt,
         rationale=taken.rationale,
-        secrets=call.tool.manifest.secrets,
+        secrets=names,
     )
+    proposal, secrets = secret_arguments.apart(proposal) if names else (proposal, None)
     return Draft(
         call=call,
         force=force,
@@ -180,11 +193,16 @@ def draft(call: Call, force: Force, ids: Ids, fingerprint_key: bytes) -> Draft:
         digest=_digest(call, action_id, taken, salt),
         # A read has no twin: two of them are two questions, and may have two answers.
         fingerprint="" if taken.effect is Effect.READ else _fingerprint(call, taken, fingerprint_key),
-        payload=Payload(id=f"{action_id}.proposal", kind="proposal", salt=ids.salt(), data=_payloads.encode(proposal)),
+        payload=_payload(action_id, "proposal", ids, proposal),
         rationale=taken.rationale,
         problems=problems,
         hint=hint,
+        secrets=None if secrets is None else _payload(action_id, "secrets", ids, secrets),
     )
+
+
+def _payload(action_id: str, role: str, ids: Ids, holds: Struct) -> Payload:
+    return Payload(id=f"{action_id}.{role}", kind=role, salt=ids.salt(), data=_payloads.encode(holds))
 
 
 def redraft(call: Call, force: Force, action: Action, proposal: Proposal, evidence_id: str) -> Draft:
@@ -222,12 +240,17 @@ def _take_in(call: Call, force: Force) -> tuple[intake.Taken, tuple[Clause, ...]
     return taken, (), ""
 
 
-def _redacted(call: Call) -> Call:
-    """The call without what looks like a secret in its rationale: reasons are kept, and need none."""
+def _redacted(call: Call, names: tuple[str, ...]) -> Call:
+    """The call without what looks like a secret in its rationale, and without what it gave as one (the arguments of
+    these names): reasons are kept, and need none."""
     name = intake.rationale_property(call.tool.definition.input_schema)
     if name not in call.arguments:
         return call
     clean = redact_patterns(call.arguments[name])
+    if names:
+        values = [call.arguments[each] for each in meant(call.arguments, names) if each != name]
+        texts = {each for each in texts_of(values) if len(each) >= _SHORTEST_STRUCK}
+        clean = without_texts(clean, texts)
     return call if clean is call.arguments[name] else replace(call, arguments={**call.arguments, name: clean})
 
 

@@ -26,10 +26,13 @@ from remit.gates import journal
 from remit.gates.journal import Pseudonyms
 from remit.model.display import shown
 from remit.model.errors import Fault, Misuse, Refusal
-from remit.model.words import Action, Clause, Decision, Payload, Record
+from remit.model.words import MINUTE, Action, Clause, Decision, Instant, Payload, Record
 
 ERASABLE: Final = frozenset({"proposal", "result", "verdict", "mandate"})
 """The roles of payloads that can be erased."""
+
+BETWEEN: Final[Instant] = MINUTE
+"""The least time from one destruction of keys that nobody waits for to the next."""
 
 _KEPT: Final = {
     "sta": "a person's signed statement proves who ordered what",
@@ -91,6 +94,7 @@ class Erasing:
         self._ids = ids
         self._names = names
         self.unfinished = ""  # why removed payloads still have keys; empty where none has
+        self._next: Instant = 0  # when `tick` may destroy keys again
 
     async def erase(self, ids: Sequence[str], person: str, reason: str, basis: str, *records: Record) -> Erased:
         """Erase what these ids stand for: actions, pieces of evidence, runs, verdicts, or single payloads.
@@ -152,6 +156,14 @@ class Erasing:
         self.unfinished = ""
         return keys
 
+    async def tick(self) -> None:
+        """Destroy the keys of what steps have removed meanwhile, the secret arguments of ended actions above all: at
+        once, and again after a minute at the earliest, for it costs the disk a lot; what is unfinished at once."""
+        now = self._clock.now()
+        if self.unfinished or (self._store.removed and now >= self._next):
+            self._next = now + BETWEEN
+            await self.finish()
+
     # --- the step --------------------------------------------------------------------------------------------------
 
     def _erase(self, tx: Transaction, part: Part, why: Payload, person: str, basis: str) -> list[str]:
@@ -202,7 +214,9 @@ class Erasing:
         owner, _, role = named.partition(".")
         prefix = owner.partition("_")[0]
         if prefix in _KEPT or (role and role not in ERASABLE):
+            ends = "secret arguments go by themselves when their action ends"
             why = _KEPT.get(prefix, "only arguments, results, verdicts and mandates can be erased")
+            why = ends if role == "secrets" else why
             raise _refusal("erase.kept", f"`{named}` is kept: {why}", "erase the action, evidence, run or verdict")
         finding = {"act": self._of_action, "ev": self._of_evidence, "run": self._of_run, "vrd": self._of_verdict}
         found = finding[prefix](owner) if prefix in finding else []

@@ -16,15 +16,16 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from remit.flow.lifecycle import OPEN
 from remit.flow.naming import Naming
 from remit.flow.ports import Reads, StoredRecord
 from remit.flow.reloading import BOUNDARY_FILE, ROSTER, kept_fact
 from remit.flow.searching import Search
-from remit.gates import intake, journal
+from remit.gates import intake, journal, secret_arguments
 from remit.gates.boundary.load import load
 from remit.gates.boundary.words import Boundary
 from remit.gates.search import term
-from remit.gates.story import BoundaryFacts, CallFacts, Entry, Facts, OwnRead, Seen, Stopping, VoteFacts
+from remit.gates.story import BoundaryFacts, CallFacts, Entry, Facts, OwnRead, SecretFacts, Seen, Stopping, VoteFacts
 from remit.gates.story.entries import named
 from remit.model.canonical import sha256_hex
 from remit.model.display import redact_patterns
@@ -33,7 +34,7 @@ from remit.model.manifest import Manifest, Support
 from remit.model.people import Roster, load_roster
 from remit.model.signatures import Namespace, verify
 from remit.model.statements import CLOCK_SKEW, ApprovalStatement
-from remit.model.words import MINUTE, REMIT, Action, Approval, Effect, Instant, Json, Payload, Proposal, State
+from remit.model.words import MINUTE, REMIT, Action, Approval, Effect, Instant, Json, Payload, Proposal, Secrets, State
 
 _MOST_LOADS: Final = 10_000
 _LONGEST_EXCERPT: Final = 2_000
@@ -47,6 +48,7 @@ _CUT: Final = {
     "collateral": "fell with the process of another action",
 }
 _proposal = msgspec.json.Decoder(Proposal)
+_secrets = msgspec.json.Decoder(Secrets)
 
 
 def entry_of(record: StoredRecord) -> Entry:
@@ -102,6 +104,7 @@ class Gathering:
             stopping=self._stopping(action, entries),
             undone_by=self._undone_by(action),
             secrets=self._secrets(action),
+            secret_arguments=self._secret_facts(action, proposal, entries),
             names=self.naming.of(entries),
         )
 
@@ -117,18 +120,30 @@ class Gathering:
             return None, None
         kept = next((entry.fields.get("payloads") for entry in entries if entry.kind == "proposal"), None)
         committed = kept.get(payload.id) if isinstance(kept, dict) else None
-        digest = intake.digest(
-            action=action.id,
-            agent=action.agent,
-            run=action.run,
-            connector=action.connector,
-            tool=action.tool,
-            definition=action.definition,
-            targets=action.targets,
-            arguments=proposal.arguments,
-            salt=proposal.salt,
-        )
-        return proposal, committed == journal.commitment(payload) and digest == action.digest
+        whole = self._whole(action, proposal)
+        same = whole is None or intake.digest_of(action, whole) == action.digest
+        return proposal, committed == journal.commitment(payload) and same
+
+    def _whole(self, action: Action, proposal: Proposal) -> Proposal | None:
+        """The proposal with its secret arguments; None once they are gone, and nobody can make its digest again."""
+        if proposal.salt:
+            return proposal
+        payload = self._reads.payload(action.secrets) if action.secrets else None
+        try:
+            return secret_arguments.together(proposal, _secrets.decode(payload.data)) if payload is not None else None
+        except msgspec.MsgspecError:
+            return proposal
+
+    def _secret_facts(self, action: Action, proposal: Proposal | None, entries: Sequence[Entry]) -> SecretFacts | None:
+        """What can be said of the secret arguments that the call gave; None where there is no sign of any."""
+        proposed = next((entry.fields.get("payloads") for entry in entries if entry.kind == "proposal"), None)
+        kept = next((each for each in proposed if each.endswith(".secrets")), "") if isinstance(proposed, dict) else ""
+        names = secret_arguments.given(proposal) if proposal is not None and not proposal.salt else ()
+        if not kept and not names:
+            return None
+        gone = bool(action.secrets) and self._reads.payload(action.secrets) is None
+        now = self._reads.action(action.id) if gone else None  # it may have ended since it was read
+        return SecretFacts(names=names, kept=bool(kept), lost=now is not None and now.state in OPEN)
 
     def _with_reason(self, entry: Entry) -> Entry:
         """An erasure with the reason that its payload gives."""

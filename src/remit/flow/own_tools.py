@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from remit.flow.answers import Answer, ShownTool
 from remit.flow.concluding import Concluding, Conclusion
 from remit.flow.force import Forces, Tool, categories_of
+from remit.flow.lasting import Lasting
 from remit.flow.ports import Alerts, Clock, Ids, Store, Transaction
 from remit.flow.runs import Runs
 from remit.flow.steward import Steward
 from remit.gates import intake, journal
 from remit.model.display import safe_line
 from remit.model.errors import Misuse, Refusal
-from remit.model.words import REMIT, VERDICTS, Clause, Decision, Json, Run, State
+from remit.model.words import REMIT, VERDICTS, Action, Clause, Decision, Json, Run, State
 
 _MOST_CLIENTS = 4  # words of clients about themselves that are kept of one run
 
@@ -106,6 +107,7 @@ class OwnTools:
         self._ids = ids
         self._alerts = alerts
         self._concluding = concluding
+        self._lasting = Lasting()
         self._clients: dict[str, set[str]] = {}
         self.names = frozenset(tool.name for tool in OWN_TOOLS)
 
@@ -163,7 +165,7 @@ class OwnTools:
             action is None or action.run != run.id or action.opened_by
         ):  # a human's order is not the agent's to take back
             raise Refusal(f"this run has no action `{action_id}`", hint="use the `action_id` that a call answered")
-        moved = await self._steward.withdraw(action)
+        moved = await self._lasting.finish(self._steward.withdraw(action))
         return Answer(
             state=moved.state,
             action=moved.id,
@@ -173,15 +175,21 @@ class OwnTools:
 
     async def _conclude(self, run: Run, arguments: dict[str, Json], wait: Wait, hold: float) -> Answer:
         conclusion = self._conclusion(arguments)
+        found = await self._lasting.finish(self._put(run, conclusion))
+        if isinstance(found, Run):
+            return _answer({"state": "done", "recorded": True, "verdict": conclusion.verdict, "case": run.case})
+        return await wait(run, found.id, hold=hold)
+
+    async def _put(self, run: Run, conclusion: Conclusion) -> Run | Action:
+        """Put it on record, and tell whoever must know of it: an agent that hangs up meanwhile keeps nobody asleep."""
         found, new = await self._concluding.conclude(run, conclusion)
         if isinstance(found, Run):
             self._runs.remember(found)
-            return _answer({"state": "done", "recorded": True, "verdict": conclusion.verdict, "case": run.case})
-        if new and found.state is State.WAITING:
+        elif new and found.state is State.WAITING:
             self._alerts.send({"code": "waiting", "action": found.id, "agent": found.agent})
         elif new and found.state is State.BLOCKED:
             self._steward.tell(found, "forbidden")
-        return await wait(run, found.id, hold=hold)
+        return found
 
     def _conclusion(self, arguments: dict[str, Json]) -> Conclusion:
         try:

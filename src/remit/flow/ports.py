@@ -53,7 +53,8 @@ class Transaction(Protocol):
 
         Raises `Stale` if the revision is not `expected`, `NoSuchTransition` if `lifecycle.TABLE` has none, and
         `ValueError` for empty `records`. Returns the action as it now stands. A move to a final state (other than
-        one that is unsettled) ends the action's claims at the move's `ended_at`.
+        one that is unsettled) ends the action's claims at the move's `ended_at`. A move out of the last open state
+        removes the payload of its secret arguments, as `erase` does, and its fingerprint where it has such.
         """
         ...
 
@@ -144,18 +145,18 @@ class Transaction(Protocol):
 class Query(Struct, frozen=True, kw_only=True):
     """What `find` looks for; empty fields match everything. Times in microseconds; newest first.
 
-    The fields after `clause` are known to the index alone (`Stories.find`), not to `Reads.actions`: `approver` is a
-    person's id, `skill` and `intel` are names, perhaps with `@version`, `evidence` is the id of what was cited, and
-    `signal` and `words` are words that must all be there.
+    The fields in `INDEXED` are known to the index alone (`Stories.find`), not to `Reads.actions`: `clause` is one that
+    ever decided, `approver` is a person's id, `skill` and `intel` are names, perhaps with `@version`, `evidence` is the
+    id of what was cited, and `signal` and `words` are words that must all be there.
     """
 
-    target: str = ""
     agent: str = ""
     run: str = ""
     case: str = ""
     category: str = ""
     connector: str = ""
     states: tuple[str, ...] = ()
+    target: str = ""
     clause: str = ""
     approver: str = ""
     verdict: str = ""
@@ -167,6 +168,9 @@ class Query(Struct, frozen=True, kw_only=True):
     since: Instant | None = None
     until: Instant | None = None
     limit: int = 100
+
+
+INDEXED = ("target", "clause", "approver", "verdict", "skill", "intel", "evidence", "signal", "words")
 
 
 class StoredRecord(Struct, frozen=True, kw_only=True):
@@ -186,7 +190,10 @@ class Reads(Protocol):
     """Looking, without a transaction of its own: sees only what is durable. Safe to call from any thread."""
 
     def action(self, action_id: str) -> Action | None: ...
-    def actions(self, query: Query) -> list[Action]: ...
+    def actions(self, query: Query) -> list[Action]:
+        """The actions that fit, newest first. Raises `ValueError` for a field that only the index knows."""
+        ...
+
     def records(
         self, *, action: str = "", run: str = "", kinds: Sequence[str] = (), limit: int = 1000
     ) -> list[StoredRecord]: ...
@@ -211,7 +218,6 @@ class Reads(Protocol):
         ...
 
     def evidence(self, evidence_id: str) -> Evidence | None: ...
-    def evidence_of(self, run_id: str) -> list[Evidence]: ...
     def approvals(self, action_id: str) -> tuple[Approval, ...]: ...
     def run(self, run_id: str) -> Run | None: ...
     def runs(self, *, open_only: bool = False) -> list[Run]: ...
@@ -289,6 +295,11 @@ class Leavings(Protocol):
         """Empty what was kept of theirs so far, files and memory. Raises `Fault` where it cannot."""
         ...
 
+    async def let_go(self, age: Instant) -> None:
+        """Let go of what was written to files longer ago than that, in microseconds. Asked once an hour, it may be two
+        hours late; what is younger than half of it stays. Raises `Fault` where it cannot."""
+        ...
+
 
 class Store(Protocol):
     """Where state and records live together."""
@@ -309,6 +320,11 @@ class Store(Protocol):
 
     def commit_soon(self, step: Callable[[Transaction], Any]) -> None:
         """Queue a step from any thread without waiting for it (a stop's record). Never raises."""
+        ...
+
+    @property
+    def removed(self) -> bool:
+        """Whether steps have removed payloads since the last `purge`. Costs nothing."""
         ...
 
     async def purge(self) -> int:

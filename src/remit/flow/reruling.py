@@ -17,7 +17,7 @@ from remit.flow.in_flight import subject_of
 from remit.flow.own import Read, supporting_call
 from remit.flow.ports import Clock, Ids, Query, Reads, Transaction
 from remit.flow.rulings import Rulings
-from remit.gates import approvals, stop, validation
+from remit.gates import approvals, secret_arguments, stop, validation
 from remit.gates.stop import Latch
 from remit.model.errors import Refusal
 from remit.model.manifest import Support
@@ -28,14 +28,17 @@ from remit.model.words import (
     Decision,
     Event,
     Instant,
+    Payload,
     Proposal,
     Ruling,
     Run,
+    Secrets,
     State,
     StopOrder,
 )
 
 _proposal = msgspec.json.Decoder(Proposal)
+_secrets = msgspec.json.Decoder(Secrets)
 
 
 class Verdict(Struct, frozen=True):
@@ -69,11 +72,21 @@ class Reruling:
         return stop.refusing(Latch((order,)), subject_of(action, past_stops=bool(action.opened_by))) is not None
 
     def proposal(self, action: Action) -> Proposal:
-        """The payload of an action. Raises `KeyError` where it is gone."""
-        payload = self._reads.payload(action.proposal)
+        """What is kept of an action's proposal, without its secret arguments. Raises `KeyError` where it is gone."""
+        return _proposal.decode(self._kept(action.proposal).data)
+
+    def whole(self, action: Action) -> Proposal:
+        """An open action's proposal with its secret arguments. Raises `KeyError` where either is gone."""
+        proposal = self.proposal(action)
+        if not action.secrets:
+            return proposal
+        return secret_arguments.together(proposal, _secrets.decode(self._kept(action.secrets).data))
+
+    def _kept(self, payload_id: str) -> Payload:
+        payload = self._reads.payload(payload_id)
         if payload is None:
-            raise KeyError(action.proposal)
-        return _proposal.decode(payload.data)
+            raise KeyError(payload_id)
+        return payload
 
     # --- again -----------------------------------------------------------------------------------------------
 
@@ -92,7 +105,10 @@ class Reruling:
             return refusal.clauses[0]
         if run is None or tool is None:
             return Clause("run", Decision.FORBID, "the run is not known any more")
-        proposal = self.proposal(action)
+        try:
+            proposal = self.whole(action)
+        except KeyError:
+            return Clause("validation.arguments", Decision.FORBID, "what was proposed is no longer there")
         asked = msgspec.json.decode(proposal.asked)
         human = action.opened_by  # who ordered an undo; it passes a stop, and needs no open run
         past = bool(human)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from remit.flow.erasing import Erasing
-from remit.flow.ports import PAYLOAD_CLASSES, Clock, Reads, Store, Transaction
+from remit.flow.ports import PAYLOAD_CLASSES, Clock, Leavings, Reads, Store, Transaction
 from remit.gates import journal
 from remit.model.words import SECOND, Effect, Instant, Json
 
@@ -21,6 +21,7 @@ BATCH = 500
 
 HOURLY: Instant = 3600 * SECOND
 _MOST_PRUNINGS = 100_000
+_REPEATED = frozenset({"proposals", "read_results", "change_results"})
 
 
 class Due(Struct, frozen=True):
@@ -34,7 +35,15 @@ class Due(Struct, frozen=True):
 class Retention:
     """See the module. `keep` says for how many microseconds each class is kept; a class without a figure is kept."""
 
-    def __init__(self, *, store: Store, clock: Clock, erasing: Erasing, keep: Mapping[str, Instant]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        erasing: Erasing,
+        keep: Mapping[str, Instant],
+        leavings: Leavings | None = None,
+    ) -> None:
         unknown = keep.keys() - set(PAYLOAD_CLASSES)
         if unknown:
             raise ValueError(f"there are no such classes of payloads: {', '.join(sorted(unknown))}")
@@ -42,6 +51,7 @@ class Retention:
         self._clock = clock
         self._erasing = erasing
         self._keep = dict(keep)
+        self._leavings = leavings
         self._next: Instant = 0
         self._round: dict[str, Instant] = {}  # what is still to do of the round that is under way
         self._removed = False  # whether the round has removed anything
@@ -60,6 +70,7 @@ class Retention:
             while (removed := await self._batch(payload_class, before)) == BATCH:
                 count += removed
             pruned[payload_class] = count + removed
+        await self._let_go()
         if any(pruned.values()) or self._erasing.unfinished:
             await self._erasing.finish()
             await self._erasing.catch_up()
@@ -70,6 +81,7 @@ class Retention:
         if not self._round and self._clock.now() >= self._next:
             self._next = self._clock.now() + HOURLY
             self._round = dict(self._keep)
+            await self._let_go()
         if not self._round:
             return
         payload_class, age = next(iter(self._round.items()))
@@ -80,6 +92,12 @@ class Retention:
         if self._removed and not self._round:
             self._removed = False
             await self._erasing.finish()
+
+    async def _let_go(self) -> None:
+        """What connectors wrote to stderr may repeat arguments and results: it is kept no longer than any of those."""
+        ages = [age for payload_class, age in self._keep.items() if payload_class in _REPEATED]
+        if self._leavings is not None and ages:
+            await self._leavings.let_go(min(ages))
 
     async def _batch(self, payload_class: str, before: Instant) -> int:
         def step(tx: Transaction) -> int:

@@ -102,7 +102,7 @@ class Search:
     def _read(self, positions: Iterator[int]) -> Iterator[StoredRecord]:
         size = 16
         while True:
-            part = [each for each, _ in zip(positions, range(size), strict=False)]
+            part = list(islice(positions, size))
             if not part:
                 return
             yield from reversed(self._reads.records_at(part))

@@ -147,11 +147,14 @@ class Steward:
         goes_on = ruling.decision is Decision.AUTO or (bool(by_human) and _one_is_enough(ruling))
         if goes_on and not asked and proposed.call.tool.manifest.preconditions:
             raise Unasked
-        tx.put_payload(proposed.payload)
-        payloads = journal.commits(proposed.payload)
+        state = _opening(ruling, goes_on=goes_on)
+        kept = proposed.payloads(state)
+        for payload in kept:
+            tx.put_payload(payload)
+        payloads = journal.commits(*kept)
         reasons = journal.reasons(proposed.rationale, cited(tx, proposed.rationale), run.id, at, self._names)
-        if goes_on:
-            action = proposed.action(run, State.EXECUTING, ruling, at, decided_at=at, intended_at=at)
+        if state is State.EXECUTING:
+            action = proposed.action(run, state, ruling, at, decided_at=at, intended_at=at)
             claims = self.claims(action)
             return tx.open(
                 action,
@@ -160,16 +163,16 @@ class Steward:
                 journal.intent(action, at, ruling, by_human, self._names),
                 *proposed.call.records,
             )
-        if ruling.decision is Decision.APPROVE:
+        if state is State.WAITING:
             assert ruling.ask is not None
             until = at + ruling.ask.answer_within
             if not by_human:
                 until = min(until, run.expires_at)
-            action = proposed.action(run, State.WAITING, ruling, at, expires_at=until)
+            action = proposed.action(run, state, ruling, at, expires_at=until)
             return tx.open(
                 action, (), journal.proposal(action, at, self._names, payloads, reasons), *proposed.call.records
             )
-        action = proposed.action(run, State.BLOCKED, ruling, at, decided_at=at, ended_at=at)
+        action = proposed.action(run, state, ruling, at, decided_at=at, ended_at=at)
         blocked = tx.open(action, (), journal.proposal(action, at, self._names, payloads, reasons))
         for record in self._rulings.refused(tx, action, "forbidden", at):
             tx.append(record)
@@ -459,6 +462,13 @@ class Steward:
                 "clauses": journal.clause_ids(action.ruling.clauses),
             }
         )
+
+
+def _opening(ruling: Ruling, *, goes_on: bool) -> State:
+    """The state in which an action opens under its first ruling."""
+    if goes_on:
+        return State.EXECUTING
+    return State.WAITING if ruling.decision is Decision.APPROVE else State.BLOCKED
 
 
 def _one_is_enough(ruling: Ruling) -> bool:

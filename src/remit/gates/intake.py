@@ -25,11 +25,13 @@ from remit.model.errors import Refusal
 from remit.model.manifest import Classified, ToolManifest, classify
 from remit.model.targets import Inventory, is_clean, network_of, normalise
 from remit.model.words import (
+    Action,
     Clause,
     Decision,
     Definition,
     Effect,
     Json,
+    Proposal,
     Rationale,
     Signal,
     Source,
@@ -204,6 +206,21 @@ def digest(
     # RFC 8785 sorts members, so the canonical form of the whole is made of the canonical forms of its parts
     tail = encode({**rest, "targets": list(targets), "tool": tool})
     return hashlib.sha256(head[:-1] + b',"arguments":' + arguments.encode() + b"," + tail[1:]).hexdigest()
+
+
+def digest_of(action: Action, proposal: Proposal) -> str:
+    """The digest that an action has if it is what its proposal says."""
+    return digest(
+        action=action.id,
+        agent=action.agent,
+        run=action.run,
+        connector=action.connector,
+        tool=action.tool,
+        definition=action.definition,
+        targets=action.targets,
+        arguments=proposal.arguments,
+        salt=proposal.salt,
+    )
 
 
 def fingerprint(

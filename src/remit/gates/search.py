@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from remit.model.display import meant
 from remit.model.words import Json, Proposal, Rationale, Source, State
 
 MOST_WORDS: Final = 2_000
@@ -175,7 +176,8 @@ def _of_proposal(proposal: Proposal) -> tuple[str, ...]:
     except (msgspec.DecodeError, RecursionError):
         arguments = None
     if isinstance(arguments, dict):
-        arguments = {key: value for key, value in arguments.items() if key not in proposal.secrets}
+        secret = meant(arguments, proposal.secrets)
+        arguments = {key: value for key, value in arguments.items() if key not in secret}
     found = dict.fromkeys(_of_rationale(proposal.rationale, ()) if proposal.rationale else ())
     for each in _strings(arguments):
         for word in words(each):

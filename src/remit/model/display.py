@@ -20,14 +20,14 @@ import datetime
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from remit.model.words import Json
+from remit.model.words import Instant, Json
 
 Value = TypeVar("Value")
 
@@ -36,6 +36,7 @@ TOO_DEEP = "⟦nested too deeply⟧"
 
 _LONGEST_SHOWN = 60
 _DEEPEST = 200
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 # An address as Markdown's link destination: a scheme, or the start of a path; either may be spelt with
 # entities or backslashes (CommonMark 0.31.2, sections 2.4, 2.5 and 6.3).
@@ -112,8 +113,39 @@ def without_values(arguments: str, names: Collection[str]) -> str:
     except (msgspec.MsgspecError, UnicodeError):
         return SECRET
     hidden = msgspec.Raw(_encode(SECRET))
-    secret = set(map(_bare, names))
-    return _encode({name: hidden if _bare(name) in secret else value for name, value in found.items()}).decode()
+    secret = meant(found, names)
+    return _encode({name: hidden if name in secret else value for name, value in found.items()}).decode()
+
+
+def meant(given: Iterable[str], names: Collection[str]) -> frozenset[str]:
+    """Those of the given properties that these names mean, however they are spelt."""
+    bare = set(map(_bare, names))
+    return frozenset(name for name in given if _bare(name) in bare)
+
+
+def without_texts(value: Json, texts: Collection[str]) -> Json:
+    """A JSON value with `⟦secret⟧` wherever one of these texts stands in a text of it; keys stay as they are."""
+    if not texts:
+        return value
+    sought = re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))))
+    return _each_value(value, lambda text: sought.sub(SECRET, text))
+
+
+def texts_of(value: Json) -> Iterator[str]:
+    """Every text in a JSON value that is no key."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(each)
+
+
+def _each_value(value: Json, change: Callable[[str], str]) -> Json:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _each_value(each, change) for key, each in value.items()}
+    return [_each_value(each, change) for each in value] if isinstance(value, list) else value
 
 
 def _bare(name: str) -> str:
@@ -193,6 +225,15 @@ def shown(value: Json) -> str:
             return f"`{value}`"
         case _:
             return f"`{safe_line(str(value), _LONGEST_SHOWN)}`"
+
+
+def utc(at: Instant) -> str:
+    """An instant in ISO 8601, in UTC and to the microsecond. One that no calendar has, from the year 10000 on say, is
+    told as the number that it is."""
+    try:
+        return (_EPOCH + datetime.timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        return f"{at} µs after 1970"
 
 
 def _encoded(value: Json) -> bytes | None:

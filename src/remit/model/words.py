@@ -245,6 +245,8 @@ class Action(Struct, frozen=True, kw_only=True):
     outcome: str = ""
     settled_by: str = ""
     undoes: str = ""
+    secrets: str = ""
+    """The payload of the secret arguments, which is there while the action is open; empty where none were given."""
 
 
 class Signal(Struct, frozen=True):
@@ -278,6 +280,8 @@ class Proposal(Struct, frozen=True, kw_only=True):
 
     `arguments` is the canonical JSON object that goes upstream, as text; the salt makes the digest unguessable and
     dies with the arguments. `secrets` names the arguments that the manifest said are secret: they are never shown.
+    Where the call gave one, its value is kept as `Secrets` and so is the salt, which is empty here; in `arguments` and
+    `asked` stands `⟦secret⟧`.
     """
 
     arguments: str
@@ -286,6 +290,15 @@ class Proposal(Struct, frozen=True, kw_only=True):
     salt: str
     rationale: Rationale | None = None
     secrets: tuple[str, ...] = ()
+
+
+class Secrets(Struct, frozen=True, kw_only=True):
+    """What is kept of a proposal only while its action is open: by name the secret values of what goes upstream and of
+    what was asked, and the digest's salt, without which nobody can try guesses at them against the digest."""
+
+    arguments: dict[str, Json]
+    asked: dict[str, Json]
+    salt: str
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

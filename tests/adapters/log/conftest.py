@@ -19,6 +19,8 @@ from remit.gates.log import checkpoints
 from remit.gates.log.checkpoints import Opened
 from remit.gates.log.merkle import Frontier, leaf_hash
 from remit.gates.log.notes import VerifierKey
+from tests.support.fixtures import make as make
+from tests.support.fixtures import templates as templates
 
 ORIGIN = "remit/home_test"
 SECONDS = 10.0

@@ -87,7 +87,8 @@ class Watched:
         for thread in self.witnesses._threads:
             thread.join(10)
 
-    def close(self) -> None:
+    def end_all(self) -> None:
+        """The log, and its witnesses."""
         self.end()
         for each in self.running:
             each.end()
@@ -96,6 +97,12 @@ class Watched:
         self.bed.records.grow(count)
         self.keeper.wake()
         return len(self.bed.records.data)
+
+    def grow_covered(self, count: int = 1) -> int:
+        """Grow, and wait until the witnesses cover all of it."""
+        size = self.grow(count)
+        wait_until(lambda: self.covered() == size, "all of it is covered")
+        return size
 
     def opened(self, name: str = "checkpoint") -> Opened:
         keys = [*self.bed.trusted, *(key for _, key in self.configured)]
@@ -125,7 +132,7 @@ def watched(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int
 
     yield make
     for each in made:
-        each.close()
+        each.end_all()
 
 
 def test_the_newest_checkpoint_is_published_with_every_cosignature_that_it_has(
@@ -152,8 +159,7 @@ def test_a_busy_log_is_witnessed_all_the_while_by_a_quorum_on_one_checkpoint(
         wait_until(lambda: log.keeper.state.size == size, "signed")  # noqa: B023
         seen.add(log.covered())
     assert len(seen) > 5
-    size = log.grow()
-    wait_until(lambda: log.covered() == size, "the last checkpoint is covered")
+    log.grow_covered()
     assert len(log.opened(WITNESSED).cosigned) == 3
 
 
@@ -161,8 +167,7 @@ def test_the_log_goes_on_without_its_witnesses_and_says_so_until_they_are_back(
     watched: Callable[[int, int], Watched],
 ) -> None:
     log = watched(2, 2)
-    first = log.grow(3)
-    wait_until(lambda: log.covered() == first, "covered")
+    first = log.grow_covered(3)
     log.running[1].end()
     size = log.grow(4)
     wait_until(lambda: "w2.example" in log.away(), "the witness is away")
@@ -184,16 +189,14 @@ def test_the_log_goes_on_without_its_witnesses_and_says_so_until_they_are_back(
 def test_one_away_is_no_matter_where_the_others_are_enough(watched: Callable[[int, int], Watched]) -> None:
     log = watched(3, 2)
     log.running[0].end()
-    size = log.grow(3)
-    wait_until(lambda: log.covered() == size, "covered by two")
+    log.grow_covered(3)
     wait_until(lambda: list(log.away()) == ["w1.example"], "the third is known to be away")
     assert log.witnesses.away() == ""
 
 
 def test_an_idle_log_waits_for_nobody(watched: Callable[[int, int], Watched], monkeypatch: pytest.MonkeyPatch) -> None:
     log = watched(1, 1)
-    size = log.grow(2)
-    wait_until(lambda: log.covered() == size, "covered")
+    log.grow_covered(2)
     log.running[0].end()
     monkeypatch.setattr(module, "AWAY_SECONDS", -1.0)  # whoever is waited for at all is away
     assert (log.witnesses.away(), log.away()) == ("", {})
@@ -205,27 +208,20 @@ def test_a_restart_keeps_the_cosignatures_and_begins_where_the_witness_is(
     watched: Callable[[int, int], Watched],
 ) -> None:
     log = watched(2, 2)
-    size = log.grow(300)
-    wait_until(lambda: log.covered() == size, "covered")
-    log.end()
-    for each in log.running:
-        each.end()
+    size = log.grow_covered(300)
+    log.end_all()
     log.begin()
     assert len(log.opened().cosigned) == 2 and log.covered() == size
     assert log.witnesses.away() == ""
     for each in log.running:
         each.start()
-    size = log.grow(5)
-    wait_until(lambda: log.covered() == size, "covered after the restart")
+    log.grow_covered(5)
 
 
 def test_a_damaged_or_foreign_line_beside_the_checkpoint_is_not_kept(watched: Callable[[int, int], Watched]) -> None:
     log = watched(2, 2)
-    size = log.grow(3)
-    wait_until(lambda: log.covered() == size, "covered")
-    log.end()
-    for each in log.running:
-        each.end()
+    log.grow_covered(3)
+    log.end_all()
     path = log.bed.folder / "checkpoint"
     lines = path.read_bytes().splitlines(keepends=True)
     broken = bytearray(lines[-1])
@@ -251,8 +247,7 @@ def test_a_history_that_was_signed_anew_is_contradicted_and_everything_refused(
     watched: Callable[[int, int], Watched],
 ) -> None:
     log = watched(1, 1)
-    size = log.grow(10)
-    wait_until(lambda: log.covered() == size, "covered")
+    size = log.grow_covered(10)
     log.end()
     # Whoever has the log's key writes another history, and forgets that the first was signed.
     shutil.rmtree(log.bed.folder)
@@ -268,8 +263,7 @@ def test_a_history_that_was_signed_anew_is_contradicted_and_everything_refused(
 @pytest.mark.parametrize("left", [10, 4])
 def test_a_log_that_lost_records_is_contradicted(watched: Callable[[int, int], Watched], left: int) -> None:
     log = watched(1, 1)
-    size = log.grow(10)
-    wait_until(lambda: log.covered() == size, "covered")
+    log.grow_covered(10)
     log.end()
     shutil.rmtree(log.bed.folder)
     _forget(log.bed)
@@ -289,8 +283,7 @@ def _forget(bed: Bed) -> None:
 
 def test_another_log_of_the_home_begins_without_cosignatures(watched: Callable[[int, int], Watched]) -> None:
     log = watched(1, 1)
-    size = log.grow(10)
-    wait_until(lambda: log.covered() == size, "covered")
+    size = log.grow_covered(10)
     log.end()
     key = next_key(log.bed.keys, b"n" * 32)
     begin_epoch(log.bed.keys, key)

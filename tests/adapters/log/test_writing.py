@@ -140,8 +140,8 @@ def test_a_store_that_went_on_from_a_backup_is_noticed_with_all_files_in_place(b
         bed.writer(other).open()
 
 
-def test_a_signers_memory_that_was_put_back_is_noticed_by_what_lies_published(bed: Bed) -> None:
-    """Store and keys from one backup agree with each other, and would sign a second history of the same log."""
+def went_on_after_a_backup(bed: Bed) -> tuple[dict[Path, bytes], ListRecords]:
+    """A log of 15 records, and the files of its keys and the store as they were after 10."""
     writer = bed.writer()
     writer.open()
     bed.records.grow(10)
@@ -150,6 +150,12 @@ def test_a_signers_memory_that_was_put_back_is_noticed_by_what_lies_published(be
     backup = ListRecords(list(bed.records.data))
     bed.records.grow(5)
     writer.append()
+    return keys, backup
+
+
+def test_a_signers_memory_that_was_put_back_is_noticed_by_what_lies_published(bed: Bed) -> None:
+    """Store and keys from one backup agree with each other, and would sign a second history of the same log."""
+    keys, backup = went_on_after_a_backup(bed)
     for path, data in keys.items():
         path.write_bytes(data)
     published = {path: path.read_bytes() for path in bed.folder.rglob("*") if path.is_file()}
@@ -160,14 +166,7 @@ def test_a_signers_memory_that_was_put_back_is_noticed_by_what_lies_published(be
 
 
 def test_a_longer_history_than_the_published_one_must_extend_it(bed: Bed) -> None:
-    writer = bed.writer()
-    writer.open()
-    bed.records.grow(10)
-    writer.append()
-    keys = {path: path.read_bytes() for path in bed.keys.iterdir() if path.is_file()}
-    backup = ListRecords(list(bed.records.data))
-    bed.records.grow(5)
-    writer.append()
+    keys, backup = went_on_after_a_backup(bed)
     kept = (bed.folder / "checkpoint").read_bytes()
     shutil.rmtree(bed.folder)
     for path, data in keys.items():

@@ -59,13 +59,21 @@ class BothStores(RuleBasedStateMachine):
         at=TIMES,
         records=RECORDS,
         claimed=st.booleans(),
+        secret=st.booleans(),
     )
     def open(
-        self, name: str, on: tuple[str, ...], claimed: bool, at: int, records: list[Record], **fields: Any
+        self, name: str, on: tuple[str, ...], claimed: bool, at: int, records: list[Record], secret: bool, **fields: Any
     ) -> None:
-        action = a.action(name, targets=on, opened_at=at, fingerprint=f"fp-{len(on)}", **fields)
+        secrets = f"{name}.secrets" if secret else ""
+        action = a.action(name, targets=on, opened_at=at, fingerprint=f"fp-{len(on)}", secrets=secrets, **fields)
         claims = [a.claim(name, target, category=action.category) for target in action.targets if claimed]
-        self.both(lambda tx: tx.open(action, claims, *records))
+
+        def step(tx: Transaction) -> Any:
+            if secret:
+                tx.put_payload(a.payload(secrets))
+            return tx.open(action, claims, *records)
+
+        self.both(step)
 
     @rule(
         name=IDS,
@@ -130,7 +138,9 @@ class BothStores(RuleBasedStateMachine):
         assert memory.counts() == disk.counts()
         assert memory.records() == disk.records()
         assert memory.runs() == disk.runs()
-        for query in (Query(), Query(target="DC"), Query(states=("executing", "cut")), Query(until=20, limit=2)):
+        for name in (f"act_{number}.secrets" for number in range(5)):
+            assert memory.payload(name) == disk.payload(name)
+        for query in (Query(), Query(case="c2"), Query(states=("executing", "cut")), Query(until=20, limit=2)):
             assert memory.actions(query) == disk.actions(query)
 
 

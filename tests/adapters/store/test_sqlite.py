@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import stat
@@ -17,10 +18,12 @@ import pytest
 
 from remit.adapters.store import filesystem
 from remit.adapters.store import sqlite as writer
+from remit.adapters.store import statements as sql
 from remit.adapters.store.reads import open_reads
 from remit.adapters.store.sqlite import SqliteStore, open_store
-from remit.flow.ports import Transaction
+from remit.flow.ports import Query, Transaction
 from remit.model.errors import CommitUnknown, Misuse, NotCommitted
+from remit.model.words import Event, State
 from tests.adapters.store import samples as a
 
 
@@ -187,7 +190,13 @@ async def test_every_caller_of_a_lost_batch_is_told_so(store: SqliteStore, fault
     assert [type(each) for each in answers] == [CommitUnknown] * 3
 
 
-async def test_a_full_disk_refuses_heals_and_keeps_what_nobody_waits_for(store: SqliteStore) -> None:
+@pytest.mark.parametrize("alone", [0, 12])
+async def test_a_full_disk_refuses_heals_and_keeps_what_nobody_waits_for(
+    store: SqliteStore, alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_SLOW_SECONDS", 60.0)
+    for _ in range(alone):
+        await store.commit(append("early"))  # a caller that has been alone for a while is served without the thread
     connection = store._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
@@ -206,7 +215,7 @@ async def test_a_full_disk_refuses_heals_and_keeps_what_nobody_waits_for(store: 
     connection.execute("PRAGMA max_page_count = 1000000").fetchall()
     await store.commit(append("after"))
     assert store.healthy == ""
-    assert kinds(store) == ["stop", "after"]
+    assert kinds(store) == [*["early"] * alone, "stop", "after"]
 
 
 async def test_a_store_locked_by_another_process_refuses_and_heals(store: SqliteStore, tmp_path: Path) -> None:
@@ -229,6 +238,23 @@ async def test_readers_see_only_what_is_durable_and_never_block_the_writer(store
 
     await store.commit(step)
     assert (seen, store.reads.counts()["records"]) == ([0], 1)
+
+
+@pytest.mark.parametrize(
+    ("index", "statement"),
+    [
+        ("actions_live (state=? AND fingerprint=?)", (sql.TWIN, ["fp-1"])),
+        ("actions_live", (sql.COUNT_LIVE, [])),
+        ("actions_live (state=?)", sql.finding(Query(states=(State.WAITING, State.UNKNOWN)))),
+        ("records_by_kind (kind=?)", sql.journal("", "", ("statement", "erased"), 10)),
+        ("records_by_action (action=?)", sql.journal("act_1", "", ("outcome",), 10)),
+        ("records_by_run (run=?)", sql.journal("", "run_1", ("verdict",), 10)),
+    ],
+)
+def test_what_is_looked_up_often_has_an_index(store: SqliteStore, index: str, statement: tuple[str, list[str]]) -> None:
+    text, values = statement
+    plan = store._connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall()
+    assert any(f"INDEX {index}" in row[3] for row in plan), plan
 
 
 async def test_the_journal_refuses_to_be_changed_even_by_plain_sql(store: SqliteStore) -> None:
@@ -382,3 +408,66 @@ def test_a_write_error_at_the_commit_is_unknown_and_the_store_stops(tmp_path: Pa
     reads.close()
     assert acknowledged and found[: len(acknowledged)] == acknowledged
     assert "late" not in found
+
+
+# --- secret arguments ---------------------------------------------------------------------------------------------
+
+
+async def with_secrets(store: SqliteStore) -> list[int]:
+    """The slots of the keys of an open action's proposal and of its secret arguments."""
+
+    def step(tx: Transaction) -> None:
+        for role in ("proposal", "secrets"):
+            tx.put_payload(a.payload(f"act_1.{role}"))
+        tx.open(a.action(secrets="act_1.secrets"), (), a.record(action="act_1"))
+
+    await store.commit(step)
+    return slots(store, "proposals") + slots(store, "payloads")
+
+
+def slots(store: SqliteStore, table: str) -> list[int]:
+    rows = store._reads._rows(f"SELECT slot FROM {table}")
+    return [slot for (slot,) in rows]
+
+
+def succeeded(tx: Transaction) -> None:
+    tx.move("act_1", 1, Event.SUCCEED, a.record("outcome", action="act_1"), ended_at=9)
+
+
+async def test_the_commit_that_ends_an_action_dooms_the_key_of_its_secret_arguments_and_no_other(
+    store: SqliteStore,
+) -> None:
+    _, secret = await with_secrets(store)
+    assert (slots(store, "doomed_keys"), store.removed) == ([], False)
+    await store.commit(succeeded)
+    assert (slots(store, "doomed_keys"), slots(store, "payloads")) == ([secret], [])
+    assert store.removed
+    assert await store.purge() == 1
+    assert (slots(store, "doomed_keys"), store.removed) == ([], False)
+
+
+async def test_a_commit_that_failed_dooms_no_key(store: SqliteStore, faults: Faults) -> None:
+    _, secret = await with_secrets(store)
+    faults.planned["before_commit"] = OSError("told to fail")
+    with pytest.raises(NotCommitted):
+        await store.commit(succeeded)
+    assert (slots(store, "doomed_keys"), slots(store, "payloads")) == ([], [secret])
+    assert store.reads.payload("act_1.secrets") is not None
+
+
+async def test_a_key_that_was_doomed_before_a_crash_is_destroyed_when_the_store_is_opened(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    await with_secrets(store)
+    kept = dict(json.loads((tmp_path / "remit.db.keys" / "payload-keys").read_bytes())["keys"])
+    await store.commit(succeeded)
+    store.close()
+    open_store(tmp_path / "remit.db").close()
+    left = json.loads((tmp_path / "remit.db.keys" / "payload-keys").read_bytes())["keys"]
+    assert not kept.keys() & left.keys()
+    again = open_reads(tmp_path / "remit.db")
+    try:
+        assert again.payload("act_1.proposal") == a.payload("act_1.proposal")
+        assert again._rows("SELECT slot FROM doomed_keys") == []
+    finally:
+        again.close()

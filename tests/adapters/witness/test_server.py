@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -51,12 +53,16 @@ def test_there_is_no_other_path_and_no_body_without_a_length(client: Client, sig
 
 
 def test_a_connection_serves_several_requests(server: WitnessServer, signed: SignedLog) -> None:
-    body = signed.submission(0).encode()
-    request = b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    with socket.create_connection(server.server_address[:2], 5) as connection:  # type: ignore[arg-type]
-        for status in (b"200", b"409"):
-            connection.sendall(request)
-            assert connection.recv(65536).split()[1] == status
+    host, port = server.server_address[:2]
+    with closing(HTTPConnection(str(host), port, timeout=5)) as connection:
+        connection.connect()
+        socket_of = connection.sock
+        for status in (200, 409):
+            connection.request("POST", "/add-checkpoint", signed.submission(0).encode())
+            with connection.getresponse() as response:
+                response.read()
+                assert response.status == status
+            assert connection.sock is socket_of
 
 
 def test_who_drips_a_request_is_cut_off_and_others_are_served_meanwhile(

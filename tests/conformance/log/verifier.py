@@ -59,6 +59,8 @@ FOLLOWS = {
     "unknown": frozenset({"settled"}),
 }
 ERASABLE = frozenset({"proposal", "result", "verdict", "mandate"})
+PRUNABLE = frozenset({"proposals", "read_results", "change_results", "verdicts"})
+ENDS = frozenset({"outcome", "refused", "withdrawn", "expired", "void"})
 STATEMENT = {"kind", "home", "person", "issued", "expires"}
 MORE = {
     "approval": {"verb", "action", "digest", "card_digest", "boundary_digest"},
@@ -141,6 +143,8 @@ class Checkpoint:
             origin, size, root = text.split("\n")[:3]
             if not rest.endswith("\n") or not origin or str(int(size)) != size or int(size) < 0:
                 raise Bad("no checkpoint's text, or an unfinished line")
+            if size == "0" and _base64(root, 32) != _top([]):
+                raise Bad("the root of no entries is another")
             lines = [_line(line) for line in rest[:-1].split("\n")]
             return cls(origin, int(size), _base64(root, 32), text.encode() + b"\n", lines)
         except ValueError as error:
@@ -153,7 +157,7 @@ class Checkpoint:
             for key in keys:
                 if (key.name, key.key_id) == (name, key_id):
                     try:
-                        found[key] = key.check(self.text, signature)
+                        found[key] = max(key.check(self.text, signature), found.get(key, 0))
                     except InvalidSignature:
                         raise Bad(f"the line of `{name}` does not verify") from None
         return found
@@ -552,6 +556,7 @@ class Journal:
         self.names: dict[tuple[str, str], str] = {}
         self.actions: dict[str, Action] = {}
         self.effects: dict[str, str] = {}
+        self.secrets: dict[str, list[tuple[str, str]]] = {}  # by open action: payloads that end with it
         self.memory = Memory()
         self.askable: tuple[set[str], dict[str, str]] = (set(), {})  # roles that may approve; agent -> its owner
         self.tombstones: list[tuple[int, str]] = []  # erased, and no order of that person beside them yet
@@ -652,7 +657,7 @@ class Journal:
             self.report.add("tombstone-forged", position, "no order to erase that was carried out stands beside it")
 
     def _pruned(self, position: int, fields: Fields, given: dict[str, bytes]) -> None:
-        if fields["before"] <= fields["at"]:
+        if fields["before"] <= fields["at"] and fields["class"] in PRUNABLE:
             self.memory.pruned(fields["class"], fields["before"])
 
     def _needs(self, word: str, position: int, fields: Fields, *roles: str) -> bool:
@@ -819,6 +824,8 @@ class Journal:
             undoes = fields.get("undoes", "")
             self.actions[name] = Action(fields["state"], fields["digest"], fields["ruling"], undoes, concludes)
             self.effects[name] = fields["effect"]
+            secrets = [each for each in fields.get("payloads", {}).items() if each[0].endswith(".secrets")]
+            self.secrets |= {name: secrets} if secrets else {}
 
     def _life(self, position: int, fields: Fields, given: dict[str, bytes]) -> None:
         name, kind = fields["action"], fields["kind"]
@@ -829,6 +836,9 @@ class Journal:
             self.report.add(word, position, f"`{kind}` while `{name}` is {stage}")
         if action is None:
             return
+        if kind in ENDS or (kind, fields.get("verb")) == ("vote", "reject"):
+            for gone in self.secrets.pop(name, ()):
+                self.memory.erased(*gone)
         if kind == "vote":
             self._vote(position, fields, given, action)
         elif kind == "intent":
@@ -942,9 +952,10 @@ def verify(
     now: float | None = None,
 ) -> Report:
     """What is wrong with the log in a folder. `older` is a checkpoint seen before, ages are in seconds."""
-    report = Report()
+    report, beside = Report(), folder / "checkpoint.witnessed"
     log, others = [Key.parse(key) for key in keys], [Key.parse(key) for key in witnesses]
     try:
+        last = beside.read_bytes() if beside.is_file() else b""  # read first: a log may grow meanwhile
         head = Checkpoint.parse((folder / "checkpoint").read_bytes())
         before = Checkpoint.parse(older) if older is not None else None
         if {each.name for each in log} != {head.origin} or (before and before.origin != head.origin):
@@ -952,28 +963,63 @@ def verify(
     except (OSError, Bad) as error:
         report.add("bad-note", None, str(error))
         return report
-    cosigned = _signatures(report, head, before, log, others, quorum)
-    _walk(report, folder, head, before, payloads, cosigned, max_age, time.time() if now is None else now)
+    if before:
+        _cosigned(report, before, log, [], "the older checkpoint: ")
+    times = _cosigned(report, head, log, others)
+    seen: Seen | None = None
+    if quorum:
+        seen = Seen.of(head, times, quorum) or _beside(report, head, last, log, others, quorum)
+    _walk(report, folder, head, before, seen, payloads, times, max_age, time.time() if now is None else now)
     if not others:
         report.notes.append("without an external witness, rewriting by whoever holds the log's key is not excluded")
     return report
 
 
-def _signatures(
-    report: Report, head: Checkpoint, before: Checkpoint | None, log: list[Key], others: list[Key], quorum: int
-) -> list[int]:
-    """Checks the notes. Returns when witnesses cosigned."""
-    cosigned: list[int] = []
+@dataclass(frozen=True)
+class Seen:
+    """A checkpoint that enough witnesses have cosigned, and since when (in seconds)."""
+
+    checkpoint: Checkpoint
+    at: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, times: list[int], quorum: int) -> Seen | None:
+        """With the times of its cosignatures, the latest first. None where they are too few."""
+        return cls(checkpoint, times[quorum - 1]) if len(times) >= quorum else None
+
+
+def _cosigned(report: Report, checkpoint: Checkpoint, log: list[Key], others: list[Key], what: str = "") -> list[int]:
+    """When witnesses cosigned, each once, the latest first. Nobody did where the log has not, or a line is no good."""
     try:
-        signed = head.signers([*log, *others])
-        if not any(key in signed for key in log) or (before and not before.signers(log)):
-            report.add("bad-signature", None, "no line of the log's key")
-        cosigned = [at for key, at in signed.items() if key in others]
+        signed = checkpoint.signers([*log, *others])
+        if not any(key in signed for key in log):
+            raise Bad("no line of the log's key")
+        by_key = {key.public.public_bytes_raw(): at for key, at in signed.items() if key in others}
+        return sorted(by_key.values(), reverse=True)
     except Bad as error:
-        report.add("bad-signature", None, str(error))
-    if len(cosigned) < quorum:
-        report.add("no-quorum", None, f"{len(cosigned)} of {quorum} witnesses have cosigned")
-    return cosigned
+        report.add("bad-signature", None, what + str(error))
+        return []
+
+
+def _beside(
+    report: Report, head: Checkpoint, data: bytes, log: list[Key], others: list[Key], quorum: int
+) -> Seen | None:
+    """What `checkpoint.witnessed` is good for where `checkpoint` has too few cosignatures."""
+    what, found = "checkpoint.witnessed: ", None
+    try:
+        if data:
+            last = Checkpoint.parse(data)
+            if last.origin != head.origin:
+                raise Bad(f"it is of `{last.origin}`")
+            found = Seen.of(last, _cosigned(report, last, log, others, what), quorum)
+    except Bad as error:
+        report.add("bad-note", None, what + str(error))
+    if found is None:
+        report.add("no-quorum", None, f"fewer than {quorum} witnesses have cosigned")
+    elif found.checkpoint.size > head.size:
+        report.add("rollback", None, f"{head.size} entries, and witnesses have seen {found.checkpoint.size}")
+        return None
+    return found
 
 
 def _walk(
@@ -981,24 +1027,34 @@ def _walk(
     folder: Path,
     head: Checkpoint,
     before: Checkpoint | None,
+    seen: Seen | None,
     payloads: Path | None,
-    cosigned: list[int],
+    times: list[int],
     max_age: float | None,
     now: float,
 ) -> None:
-    tiles = Tiles(folder, head.size, report, [before.size] if before else [])
+    earlier = [each for each in (before, seen.checkpoint if seen else None) if each]
+    tiles = Tiles(folder, head.size, report, [each.size for each in earlier])
     journal = Journal(report, Disclosed(payloads, report), head.origin)
     for position, entry in tiles.entries():
         journal.take(position, entry)
         report.size = position + 1
     journal.close(tiles.whole)
-    if tiles.whole and tiles.root() != head.root:
+    good = tiles.whole and tiles.root() == head.root
+    if tiles.whole and not good:
         report.add("tampered", None, "the entries do not lead to the signed root")
-    if before and head.size < before.size:
-        report.add("rollback", None, f"{head.size} entries, and there were {before.size}")
-    elif before and tiles.whole and tiles.roots[before.size] != before.root:
-        report.add("fork", None, f"its first {before.size} entries are others than were signed before")
-    if max_age is not None and max([journal.at / SECOND, *cosigned]) < now - max_age:
+    for each in earlier:
+        if each.size > head.size:
+            report.add("rollback", None, f"{head.size} entries, and there were {each.size}")
+        elif good and tiles.roots[each.size] != each.root:
+            report.add("fork", None, f"its first {each.size} entries are others than were signed before")
+    if seen and good and head.size > seen.checkpoint.size:
+        report.notes.append(
+            f"{head.size - seen.checkpoint.size} records came after what the witnesses saw last, at {seen.at}; "
+            "for those, rewriting by whoever holds the log's key is not excluded"
+        )
+    newest = [seen.at] if seen else [journal.at / SECOND, *times]
+    if max_age is not None and max(newest) < now - max_age:
         report.add("stale", None, f"nothing is newer than {max_age:.0f} s")
 
 

@@ -7,28 +7,16 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.doors.gateway.conftest import doors as doors
+from tests.doors.gateway.conftest import short_path as short_path
 from tests.doors.gateway.double import TOKEN, Doors, open_doors
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="remit-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-async def doors(short_path: Path) -> AsyncIterator[Doors]:
-    async with open_doors(short_path) as opened:
-        yield opened
 
 
 async def run(*arguments: str, stdin: bytes = b"", environment: dict[str, str]) -> tuple[int, bytes, str]:

@@ -72,7 +72,7 @@ def test_a_payload_that_was_exchanged_in_the_store_is_a_finding(working: Line, t
     file = tmp_path / "given"
     assert working("log", "disclose", "-o", str(file)) == 0
     lines = [json.loads(each) for each in file.read_text().splitlines()]
-    mandate = next(each for each in lines if each["id"].endswith(".mandate"))
+    mandate = next(each for each in lines[1:] if each["id"].endswith(".mandate"))
     mandate["data"] = "e30="
     file.write_text("".join(json.dumps(each) + "\n" for each in lines))
     assert working("log", "verify", "--payloads", str(file)) == 1
@@ -136,6 +136,31 @@ def test_a_published_log_is_verified_below_a_url(line: Line, published: Written,
     shutil.rmtree(published.folder / "tile/0")
     assert line("log", "verify", f"{web}/published", "--key", published.key.text) == 1
     assert "truncated" in line.out
+
+
+@pytest.mark.parametrize("where", ["FOLDER", "URL"])
+def test_what_the_witnesses_saw_last_is_enough_and_what_came_after_is_counted(
+    where: str, line: Line, published: Written, web: str, tmp_path: Path
+) -> None:
+    records = list((made := journal(1, 200)).records)
+    witness = NoteKey.named("witness.example", WITNESS)
+    before = write_log(tmp_path / "before", made.origin, records[:-3], witnesses=[witness], seconds=COSIGNED)
+    shutil.copy(before.folder / "checkpoint", published.folder / "checkpoint.witnessed")
+    write_log(published.folder, made.origin, records)  # which no witness has cosigned
+    log = str(published.folder) if where == "FOLDER" else f"{web}/published"
+    words = ["log", "verify", log, "--key", published.key.text, "--witness", WITNESS_KEY]
+    assert line(*words) == 0, line.out
+    first = f"the first {before.size} records, by witness.example at 2027-01-15T08:01:40.000000Z"
+    assert f"witnessed   {first}" in line.out
+    assert "3 records came after what the witnesses saw last, at 2027-01-15T08:01:40.000000Z; for those," in line.out
+    answer = line.json(*words)
+    by = [{"witness": "witness.example", "at": "2027-01-15T08:01:40.000000Z"}]
+    seen = {"size": before.size, "root": before.root.hex(), "at": by[0]["at"], "by": by, "records_after": 3}
+    assert (answer["witnessed"], answer["cosigned"]) == (seen, [])
+    assert any("3 records came after what the witnesses saw last" in each for each in answer["not_checked"])
+    (published.folder / "checkpoint.witnessed").unlink()
+    assert line(*words) == 1
+    assert "no-quorum" in line.out and "there is no `checkpoint.witnessed`" in line.out
 
 
 def test_a_checkpoint_that_was_kept_uncovers_a_shorter_history(line: Line, published: Written, tmp_path: Path) -> None:

@@ -41,12 +41,13 @@ async def send(port: int, data: bytes, *, finish: bool = True) -> Response:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)
-        return await asyncio.wait_for(_read(reader), 10)
+        return await asyncio.wait_for(read(reader), 10)
     finally:
         writer.close()
 
 
-async def _read(reader: asyncio.StreamReader) -> Response:
+async def read(reader: asyncio.StreamReader) -> Response:
+    """The next response; status 0 where the server just hung up."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):

@@ -312,6 +312,10 @@ async def test_another_session_or_run_cannot_end_a_waiting(doors: Doors) -> None
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
     assert (await post(doors.port, cancel, mcp_session_id=second)).status == 202
     assert (await post(doors.port, cancel, mcp_session_id=foreign, authorization=f"Bearer {OTHER_TOKEN}")).status == 202
+    odd: Any
+    for odd in (None, True, 1.0, "1", [1], {}):
+        params = {**cancel, "params": {"requestId": odd}}
+        assert (await post(doors.port, params, mcp_session_id=session)).status == 202
     assert not doors.node.cancelled.is_set()
     assert (await post(doors.port, cancel, mcp_session_id=session)).status == 202
     assert (await call).code == -32800

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from remit.doors.gateway.lines import serve_socket
+from remit.doors.gateway.lines import LineDoor, serve_socket
 from remit.doors.gateway.settings import GatewaySettings
 from remit.model.errors import Misuse
-from tests.doors.gateway.double import TOKEN, Doors, FakeAgentSide, open_doors
+from tests.doors.gateway.double import TOKEN, Doors, FakeAgentSide, open_doors, run_of
 from tests.doors.gateway.raw import CALL, META, MODERN_CALL, lines
 
 TOKEN_LINE = TOKEN.encode()
@@ -91,6 +91,29 @@ async def test_losing_the_connection_ends_the_waiting_and_the_action_goes_on(doo
     await asyncio.wait_for(doors.node.cancelled.wait(), 5)
     doors.node.release.set()
     await asyncio.wait_for(doors.node.landed.wait(), 5)
+
+
+async def test_every_call_that_was_read_has_begun_when_the_connection_ends(doors: Doors) -> None:
+    calls = [line("tools/call", each, name="slow") for each in range(1, 6)]
+    _, writer = await asyncio.open_unix_connection(str(doors.socket))
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"\n".join((TOKEN_LINE, HELLO, *calls, b"")))  # all of it is there, and so is the end
+    reader.feed_eof()
+    await LineDoor(doors.exchange).connected(reader, writer)
+    assert len(doors.node.calls) == 5
+    assert doors.exchange.calls.held(run_of(TOKEN).id) == 0, "nobody waits for them any more"
+
+
+@pytest.mark.parametrize("other", [None, True, 5.0, "5", [5], {"id": 5}, "x" * 1000])
+async def test_a_cancellation_of_what_is_no_id_here_ends_nothing(doors: Doors, other: Any) -> None:
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": other}}
+    reader, writer = await asyncio.open_unix_connection(str(doors.socket))
+    writer.write(b"\n".join((TOKEN_LINE, HELLO, line("tools/call", 5, name="slow"), b"")))
+    await asyncio.wait_for(doors.node.started.wait(), 5)
+    writer.write(b"\n".join((json.dumps(cancel).encode(), line("ping", 6), b"")))
+    assert [json.loads(await reader.readline())["id"] for _ in range(2)] == [0, 6]
+    assert not doors.node.cancelled.is_set()
+    writer.close()
 
 
 async def test_a_run_that_ends_loses_its_connection(doors: Doors) -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from remit.adapters.home.auditing import files_at
+from remit.flow.auditing.audit import audit
+from remit.flow.auditing.files import Trust
 from remit.flow.auditing.findings import MOST_KEPT, Findings, Word
+from remit.flow.auditing.ledger import MemoryLedger
+from remit.flow.auditing.payloads import SECRETS, Nothing
+from remit.flow.auditing.selecting import ROLES
 from remit.gates.log.checkpoints import Checkpoint
+from remit.gates.log.notes import VerifierKey
+from remit.gates.log.tiles import Bundle, Tile
 from tests.flow.auditing.conftest import Audit, checked, words
 from tests.support.journals import Stories, journal
 from tests.support.scribe import Action, Record
 from tests.support.signers import PEOPLE, Signer
-from tests.support.tile_log import leaf, tree, write_log
+from tests.support.tile_log import WITNESS, NoteKey, Written, checkpoint_text, leaf, signed, tree, write_log
+
+WITNESSED_BY = NoteKey.named("witness.example", WITNESS)
+COSIGNED = 1_800_000_100
 
 
 class Home(Stories):
@@ -53,6 +65,89 @@ def test_a_log_goes_on_from_every_older_checkpoint_of_its_own(older: int, tmp_pa
     if older:
         other = tree([leaf(each.data + b" ") for each in records[:older]])
         assert words(checked(written, older=Checkpoint(made.origin, older, other))) == [("fork", None)]
+
+
+@pytest.mark.parametrize("seen", [0, 1, 100, 255, 256, 257, 511, 512, 513, 600])
+def test_the_root_that_witnesses_saw_is_made_anew_at_every_size(seen: int, tmp_path: Path) -> None:
+    records = list((made := journal(5, 600)).records)
+    written = write_log(tmp_path / "log", made.origin, records)
+    older = Checkpoint(made.origin, 300, tree([leaf(each.data) for each in records[:300]]))
+    key = VerifierKey.parse(WITNESSED_BY.text)
+    witnessed(written, seen, records)
+    report = checked(written, witnesses=(key,), quorum=1, older=older)
+    assert report.findings == ()
+    assert report.witnessed is not None and report.witnessed.checkpoint.size == seen
+    assert (report.after_witnessed, report.witnessed.at) == (written.size - seen, COSIGNED * 1_000_000)
+    if seen:
+        records[seen - 1].fields["at"] += 1
+        witnessed(written, seen, records)
+        report = checked(written, witnesses=(key,), quorum=1, older=older)
+        assert words(report) == [("fork", None)]
+        assert (report.witnessed, report.after_witnessed) == (None, 0)
+
+
+def witnessed(written: Written, size: int, records: list[Record]) -> None:
+    """Puts the checkpoint over the first `size` of these records beside the newest, as a witness has cosigned it."""
+    text = checkpoint_text(written.origin, size, tree([leaf(each.data) for each in records[:size]]))
+    note = signed(text, [written.key], [WITNESSED_BY], COSIGNED)
+    (written.folder / "checkpoint.witnessed").write_bytes(note)
+
+
+def test_one_record_after_what_the_witnesses_saw_is_told_with_the_time(tmp_path: Path) -> None:
+    records = list((made := journal(5, 100)).records)
+    written = write_log(tmp_path / "log", made.origin, records)
+    witnessed(written, written.size - 1, records)
+    report = checked(written, witnesses=(VerifierKey.parse(WITNESSED_BY.text),), quorum=1)
+    assert (
+        "1 record came after what the witnesses saw last, at 2027-01-15T08:01:40.000000Z; for it, rewriting by whoever "
+        "holds the log's key is not excluded"
+    ) in report.unmade
+
+
+def test_of_entries_that_do_not_lead_to_the_root_nothing_is_said_to_be_witnessed(tmp_path: Path) -> None:
+    records = list((made := journal(5, 100)).records)
+    written = write_log(tmp_path / "log", made.origin, records)
+    witnessed(written, 50, records)
+    bundle = next((written.folder / "tile/entries/000.p").iterdir())
+    bundle.write_bytes(bundle.read_bytes().replace(b'"alert"', b'"alarm"'))
+    report = checked(written, disclosed=False, witnesses=(VerifierKey.parse(WITNESSED_BY.text),), quorum=1)
+    assert {word for word, _ in words(report)} >= {"tampered"}
+    assert "fork" not in {word for word, _ in words(report)}
+    assert report.witnessed is None
+    assert any("what the witnesses saw last" in each and "do not lead to" in each for each in report.unmade)
+
+
+class Growing:
+    """A log that grows while it is read: after the newest checkpoint was read once, there is a newer one."""
+
+    def __init__(self, before: Path, after: Path) -> None:
+        self._logs = [files_at(str(before)), files_at(str(after))]
+
+    def checkpoint(self) -> bytes:
+        note = self._logs[0].checkpoint()
+        del self._logs[:-1]
+        return note
+
+    def witnessed(self) -> bytes:
+        return self._logs[-1].witnessed()
+
+    def tile(self, tile: Tile) -> bytes | None:
+        return self._logs[-1].tile(tile)
+
+    def bundle(self, bundle: Bundle) -> bytes | None:
+        return self._logs[-1].bundle(bundle)
+
+
+def test_a_log_whose_witnesses_overtake_what_was_read_first_is_no_rollback(tmp_path: Path) -> None:
+    records = list((made := journal(6, 300)).records)
+    before = write_log(tmp_path / "before", made.origin, records[:130])
+    after = write_log(tmp_path / "after", made.origin, records)
+    witnessed(after, 200, records)
+    believed = Trust(
+        keys=(VerifierKey.parse(after.key.text),), witnesses=(VerifierKey.parse(WITNESSED_BY.text),), quorum=1
+    )
+    report = audit(Growing(before.folder, after.folder), believed, Nothing(), MemoryLedger())
+    assert (report.findings, report.size, report.after_witnessed) == ((), after.size, after.size - 200)
 
 
 def test_an_older_checkpoint_is_verified_in_a_folder_that_has_grown_since(tmp_path: Path) -> None:
@@ -104,7 +199,7 @@ def test_without_payloads_signatures_are_said_to_be_unchecked_and_everything_els
     assert (report.findings, report.payloads, report.signatures) == ((), {}, {})
     for what in ("approvals", "commands", "rosters", "boundary"):
         assert any(what in each and "not disclosed" in each for each in report.unmade), what
-    assert sum(report.withheld.values()) == report.committed
+    assert sum(report.withheld.values()) + report.ended == report.committed
 
 
 def test_an_action_on_its_way_at_the_end_is_listed_and_is_no_finding(audited: Audit) -> None:
@@ -231,3 +326,79 @@ def test_of_many_findings_the_earliest_are_kept_and_all_are_counted() -> None:
     kept = findings.all()
     assert [each.position for each in kept] == [None, *range(MOST_KEPT)]
     assert findings.counts() == {Word.FORK: 1, Word.BAD_TIME: 3 * MOST_KEPT}
+
+
+# --- secret arguments, which end with their action --------------------------------------------------------------------
+
+ENDINGS = ("done", "unknown", "failed at once", "rejected", "expired", "withdrawn", "void", "refused")
+
+
+def waits(home: Home) -> Action:
+    """An action that waits for a person, and whose secret arguments nobody can hand over."""
+    return home.propose("change", "awaiting_approval", home.ruling("approve", 1), secret="ended")
+
+
+def end(home: Home, action: Action, ending: str) -> None:
+    if ending in ("expired", "withdrawn", "void"):
+        home.add(ending, **home.about(action), by="agent")
+        return
+    home.vote(action, PEOPLE["ann"], "reject" if ending == "rejected" else "approve")
+    if ending == "rejected":
+        return
+    home.add("approved", **home.about(action))
+    if ending == "refused":
+        home.add("refused", **home.about(action), ruling=home.ruling("forbid"))
+        return
+    home.intent(action, home.ruling("approve", 1), (PEOPLE["ann"],))
+    home.outcome(action, "failed" if ending == "failed at once" else ending)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_secret_arguments_that_ended_with_their_action_are_not_missing_and_are_counted(
+    ending: str, audited: Audit
+) -> None:
+    home = Home()
+    end(home, waits(home), ending)
+    report = audited(home.origin, home.out)
+    assert (words(report), report.ended, report.withheld) == ([], 1, {})
+
+
+def test_secret_arguments_that_are_gone_are_missing_as_long_as_their_action_is_open(audited: Audit) -> None:
+    home = Home()
+    action, other = waits(home), waits(home)
+    first = next(at for at, each in enumerate(home.out) if each.fields.get("action") == action.id)
+    end(home, other, "done")
+    assert words(audited(home.origin, home.out)) == [("payload-missing", first)]
+    home.vote(action, PEOPLE["ann"])
+    home.add("approved", **home.about(action))
+    assert words(audited(home.origin, home.out)) == [("payload-missing", first)]
+    home.intent(action, home.ruling("approve", 1), (PEOPLE["ann"],))
+    assert words(audited(home.origin, home.out)) == [("payload-missing", first)]
+
+
+def test_a_record_after_the_end_excuses_no_secret_arguments_of_another_action(audited: Audit) -> None:
+    home = Home()
+    waits(home)
+    end(home, home.propose("change", "awaiting_approval", home.ruling("approve", 1)), "done")
+    assert [word for word, _ in words(audited(home.origin, home.out))] == ["payload-missing"]
+
+
+def test_a_call_that_was_refused_at_once_has_no_secret_arguments_to_be_gone(audited: Audit) -> None:
+    home = Home()
+    home.propose("change", "blocked", home.ruling("forbid"), secret="ended")
+    assert words(audited(home.origin, home.out)) == [("payload-missing", len(home.out) - 1)]
+
+
+def test_secret_arguments_count_as_not_disclosed_only_while_their_action_is_open(
+    tmp_path: Path,
+) -> None:
+    home = Home()
+    waits(home)
+    end(home, waits(home), "done")
+    written = write_log(tmp_path / "log", home.origin, home.out)
+    roles = [role for role in ROLES if role != SECRETS]
+    assert roles == list(ROLES), "no file that we write promises them"
+    first = json.dumps({"disclosure": 1, "roles": roles, "selected": False}) + "\n"
+    written.payloads.write_text(first + written.payloads.read_text())
+    report = checked(written)
+    assert (words(report), report.ended, report.withheld) == ([], 1, {SECRETS: 1})

@@ -14,12 +14,12 @@ from remit.flow.auditing.files import Trust
 from remit.flow.auditing.findings import Word
 from remit.gates.log.checkpoints import opened
 from remit.gates.log.notes import VerifierKey
-from tests.support import forgeries, tampers
+from tests.support import forgeries, secret_tampers, tampers, unwitnessed
 from tests.support.tampering import Case
 
 SECOND = 1_000_000
 _FRESH = Case.fresh()
-assert forgeries  # its attacks register themselves in `tampers`
+assert forgeries and secret_tampers and unwitnessed  # their attacks register themselves in `tampers`
 
 
 def verified(case: Case, folder: Path) -> Report:
@@ -46,7 +46,8 @@ def test_a_correct_log_is_verified_and_everything_in_it_was_checked(tmp_path: Pa
     report = verified(case, tmp_path)
     assert (report.findings, report.verified, report.complete) == ((), True, True)
     assert report.read == report.size == len(case.records)
-    assert sum(report.payloads.values()) + report.erased + report.pruned == report.committed
+    assert sum(report.payloads.values()) + report.erased + report.pruned + report.ended == report.committed
+    assert report.ended
     assert set(report.signatures) == {"approvals", "boundaries", "commands", "rosters"}
 
 

@@ -391,6 +391,9 @@ class Witnessed:
         line = self._witness.cosign(note.text, 1_800_000_000)
         return Note(note.text, (*note.lines, line)).encode()
 
+    def witnessed(self) -> bytes:
+        return b""
+
     def tile(self, tile: Tile) -> bytes | None:
         return self._files.tile(tile)
 
@@ -403,9 +406,10 @@ def test_a_cosignature_is_told_on_the_page_and_counts_only_for_whoever_names_the
     files, keys = offline.log_of(told.home)
     reads = offline.open_reads(told.home)
     about = About(action=told.forbidden)
-    data = make_bundle(reads, Witnessed(files, witness), (*keys, witness.verifier), about, {}, {})
+    trust = Trust(keys=keys, witnesses=(witness.verifier,), quorum=1)
+    data = make_bundle(reads, Witnessed(files, witness), trust, about, {}, {})
     assert "countersigned by witness.example/w1" in unpack(data)["story.html"].decode()
-    named = check_bundle(data, Trust(keys=keys, witnesses=(witness.verifier,), quorum=1))
+    named = check_bundle(data, trust)
     assert named.breaches == ()
     assert [name for name, _ in named.cosigned] == ["witness.example/w1"]
     assert not any("rewriting" in each for each in named.unmade)
@@ -413,5 +417,5 @@ def test_a_cosignature_is_told_on_the_page_and_counts_only_for_whoever_names_the
     assert stranger.breaches == ()
     assert any("you did not name them as witnesses" in each for each in stranger.unmade)
     assert any("rewriting" in each for each in stranger.unmade)
-    bare = check_bundle(told.bundle(told.forbidden), Trust(keys=keys, witnesses=(witness.verifier,), quorum=1))
+    bare = check_bundle(told.bundle(told.forbidden), trust)
     assert ("no-quorum", "checkpoint") in words(bare)

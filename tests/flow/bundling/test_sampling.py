@@ -30,6 +30,9 @@ class Changed:
     def checkpoint(self) -> bytes:
         return self._files.checkpoint()
 
+    def witnessed(self) -> bytes:
+        return self._files.witnessed()
+
     def tile(self, tile: Tile) -> bytes | None:
         return self._files.tile(tile)
 

@@ -26,6 +26,7 @@ from remit.model.words import SECOND, CredentialClass, Definition, Instant, Json
 
 log = logging.getLogger("remit.connectors")
 GRACE = 1.0
+STDERR = ".stderr"
 LISTING_SECONDS = 25.0
 
 
@@ -114,8 +115,21 @@ class RunningConnectors:
                     f"what `{name}` wrote to stderr cannot be emptied ({why})", hint="look at the disk"
                 ) from None
 
+    async def let_go(self, age: Instant) -> None:
+        """See `Leavings`. Also of what connectors wrote that are there no more."""
+        now = self._now() / SECOND
+        names = {path.name.partition(STDERR)[0] for path in self._stderr_folder.glob(f"*{STDERR}*")}
+        for name in sorted(names):
+            try:
+                await asyncio.to_thread(stderr.let_go, self._stderr_file(name), now, age / SECOND)
+            except OSError as error:
+                why = (error.strerror or str(error)).lower()
+                raise Fault(
+                    f"what `{name}` wrote to stderr cannot be let go of ({why})", hint="look at the disk"
+                ) from None
+
     def _stderr_file(self, name: str) -> Path:
-        return self._stderr_folder / f"{name}.stderr"
+        return self._stderr_folder / f"{name}{STDERR}"
 
     # --- fulfilling Connectors -----------------------------------------------------------------------------------
 

@@ -75,8 +75,9 @@ class StderrKeeper(asyncio.Protocol):
         return redact_patterns(redact(line.decode("utf-8", "replace"), self._secrets)).encode()
 
     def _append(self, file: Path, data: bytes) -> None:
-        if file.exists() and file.stat().st_size > MAX_FILE:
-            file.replace(_older(file))
+        with suppress(FileNotFoundError):
+            if file.stat().st_size > MAX_FILE:
+                file.replace(_older(file))
         with file.open("ab") as out:
             out.write(data)
 
@@ -99,12 +100,35 @@ def empty(file: Path) -> None:
     """Empty a process's file and the older one beside it: overwrite what they held where it lies, then let go of it.
     Raises `OSError`."""
     for each in (file, _older(file)):
-        with suppress(FileNotFoundError), each.open("r+b") as out:
-            out.write(bytes(os.fstat(out.fileno()).st_size))
-            out.flush()
-            os.fsync(out.fileno())
-            out.truncate(0)
-            os.fsync(out.fileno())
+        _overwrite(each)
+
+
+def let_go(file: Path, now: float, age: float) -> None:
+    """Let go of what a process wrote longer ago than `age` seconds, seen from `now`. Raises `OSError`.
+
+    Lines bear no time. But all that is in the older file was there at its last change, and all that is in the newer one
+    came after that. So the older one goes half of `age` after its last change, and the newer one takes its place.
+    """
+    older = _older(file)
+    for each in (older, file):
+        with suppress(FileNotFoundError):
+            if now - older.stat().st_mtime < age / 2:
+                return
+            _overwrite(older)
+            older.unlink()
+        if each == older:
+            with suppress(FileNotFoundError):
+                file.replace(older)
+
+
+def _overwrite(file: Path) -> None:
+    """Overwrite where it lies what a file holds, and empty it; nothing where there is none."""
+    with suppress(FileNotFoundError), file.open("r+b") as out:
+        out.write(bytes(os.fstat(out.fileno()).st_size))
+        out.flush()
+        os.fsync(out.fileno())
+        out.truncate(0)
+        os.fsync(out.fileno())
 
 
 def _older(file: Path) -> Path:

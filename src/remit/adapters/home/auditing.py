@@ -28,6 +28,13 @@ class SourceFiles:
         except Missing:
             return b""
 
+    def witnessed(self) -> bytes:
+        """See `LogFiles`."""
+        try:
+            return self._source.witnessed()
+        except Missing:
+            return b""
+
     def tile(self, tile: Tile) -> bytes | None:
         """See `LogFiles`."""
         try:

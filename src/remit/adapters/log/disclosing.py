@@ -15,11 +15,12 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
+from remit.flow.auditing.actions import ends
 from remit.flow.auditing.files import LogFiles
-from remit.flow.auditing.payloads import Scope
+from remit.flow.auditing.payloads import SECRETS, Scope
 from remit.flow.auditing.records import role_of
 from remit.flow.auditing.selecting import Selection, chosen
-from remit.flow.ports import Reads
+from remit.flow.ports import Reads, StoredRecord
 from remit.gates.log.checkpoints import parse
 from remit.gates.log.notes import parse_note
 from remit.gates.log.tiles import WIDTH, Bundle, decode_entries
@@ -28,9 +29,10 @@ from remit.model.errors import Fault, Misuse
 from remit.model.words import Json, Payload
 
 MOST_UNUSED = 100
-_KEPT = 64
-_REPEATED = frozenset({"file", "signatures", "statement"})
-"""The roles of payloads to which several entries commit."""
+MOST_COMMANDS = 1_000
+"""So many commands whose second entry has not come yet are remembered."""
+_FILES = frozenset({"file", "signatures"})
+_COMMAND = "sta_"
 
 
 class Line(Struct, frozen=True):
@@ -50,6 +52,9 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class DisclosureFile:
     """The payloads in a file, as a `Disclosure`. Memory stays flat: it is read once, along with the log.
 
+    What several entries commit to may be given for the first alone, so it is remembered: files and their signatures for
+    good, for there are as many as boundaries and rosters; the statement of a command until it is carried out.
+
     Raises `Misuse` for a file that is none, when it is opened and where it goes wrong; `Fault` where it cannot be read.
     """
 
@@ -64,7 +69,8 @@ class DisclosureFile:
         self._ahead: Line | None = None
         self._here: dict[str, Payload] = {}
         self._at = -1
-        self._kept: OrderedDict[str, Payload] = OrderedDict()
+        self._files: dict[str, Payload] = {}
+        self._commands: OrderedDict[str, Payload] = OrderedDict()
         self._unused: list[str] = []
         self._begin()
 
@@ -72,14 +78,20 @@ class DisclosureFile:
         """See `Disclosure`."""
         if position != self._at:
             self._go_to(position)
+        before = self._files.get(payload_id) or self._commands.pop(payload_id, None)
         found = self._here.pop(payload_id, None)
-        if found is None:
-            return self._kept.get(payload_id)
-        if role_of(payload_id) in _REPEATED:
-            self._kept[payload_id] = found
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+        if found is not None and before is None:
+            self._remember(found)
+        return found or before
+
+    def _remember(self, payload: Payload) -> None:
+        """Keep what a later entry may commit to as well."""
+        if role_of(payload.id) in _FILES:
+            self._files[payload.id] = payload
+        elif payload.id.startswith(_COMMAND):
+            self._commands[payload.id] = payload
+            if len(self._commands) > MOST_COMMANDS:
+                self._commands.popitem(last=False)
 
     def promised(self, payload_id: str) -> bool:
         """See `Disclosure`: what the file says of itself, or everything where it says nothing."""
@@ -144,7 +156,8 @@ class DisclosureFile:
 
 
 class StorePayloads:
-    """A home's own store, as a `Disclosure`: everything is there that was not erased or pruned."""
+    """A home's own store, as a `Disclosure`: everything is there that was not erased or pruned, and secret arguments
+    while their action is open."""
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
@@ -157,8 +170,9 @@ class StorePayloads:
             return Payload(id=payload_id, kind=role_of(payload_id), salt=b"", data=b"")
 
     def promised(self, payload_id: str) -> bool:
-        """See `Disclosure`."""
-        return True
+        """See `Disclosure`. Secret arguments may be gone because their action has ended after the log that is read."""
+        owner, _, role = payload_id.rpartition(".")
+        return role != SECRETS or not any(map(_ends, self._reads.records(action=owner)))
 
     def unused(self) -> tuple[str, ...]:
         """See `Disclosure`: a store may hold what no record commits to yet."""
@@ -171,9 +185,7 @@ def write(files: LogFiles, reads: Reads, selection: Selection, target: IO[bytes]
     Raises `Fault` where the log or the store cannot be read, or something of the log is missing.
     """
     counts: dict[str, int] = {}
-    scope = selection.scope()
-    if scope != Scope():
-        target.write(_encode(scope) + b"\n")
+    target.write(_encode(selection.scope()) + b"\n")
     for position, payload_id in chosen(_entries(files), selection):
         payload = reads.payload(payload_id)
         if payload is not None:
@@ -181,6 +193,11 @@ def write(files: LogFiles, reads: Reads, selection: Selection, target: IO[bytes]
         role = "gone" if payload is None else role_of(payload_id)
         counts[role] = counts.get(role, 0) + 1
     return counts
+
+
+def _ends(record: StoredRecord) -> bool:
+    fields = msgspec.json.decode(record.data)
+    return isinstance(fields, dict) and ends(record.kind, fields)
 
 
 def _entries(files: LogFiles) -> Iterator[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from remit.adapters.log.folder import CHECKPOINT
+from remit.adapters.log.folder import CHECKPOINT, WITNESSED
 from remit.gates.log.tiles import MAX_ENTRY, WIDTH, Tile, decode_entries, entries_path
 from remit.model.errors import Fault, Misuse
 
@@ -36,6 +36,10 @@ class LogSource(Protocol):
         """The newest signed checkpoint: a note's bytes."""
         ...
 
+    def witnessed(self) -> bytes:
+        """The newest checkpoint that as many witnesses cosigned as the log asks for: a note's bytes."""
+        ...
+
     def tile(self, level: int, index: int, width: int = WIDTH) -> bytes:
         """The first `width` hashes of a tile, 32 bytes each; a shorter answer is what the file holds."""
         ...
@@ -51,6 +55,10 @@ class _Files(abc.ABC):
     def checkpoint(self) -> bytes:
         """See `LogSource`."""
         return self._fetch(CHECKPOINT, _MOST_NOTE)
+
+    def witnessed(self) -> bytes:
+        """See `LogSource`."""
+        return self._fetch(WITNESSED, _MOST_NOTE)
 
     def tile(self, level: int, index: int, width: int = WIDTH) -> bytes:
         """See `LogSource`."""

@@ -15,12 +15,15 @@ import hmac
 import http.client
 import json
 import logging
+import os
 import queue
 import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
+from remit.adapters.credentials.secrets import resolve
 from remit.model.errors import Misuse
 from remit.model.words import Json
 
@@ -60,6 +63,12 @@ class Webhook:
         request.add_header("webhook-signature", signature(self._secret, alert_id, seconds, body))
         with self._opener.open(request, timeout=TIMEOUT) as answer:
             answer.read(1)
+
+
+def webhook_of(url: str, secret: str, *, base: Path) -> Webhook | None:
+    """The webhook that the settings name, its secret by reference; None without a URL. Raises as `Webhook` and
+    `resolve` do."""
+    return Webhook(url, resolve(secret, environment=dict(os.environ), base=base).encode()) if url else None
 
 
 def _key(secret: bytes) -> bytes:

@@ -82,6 +82,8 @@ class MemoryTransaction:
             for key, (claim, ended) in self._tables.claims.items():
                 if claim.action == action_id and ended is None:
                     self._tables.claims[key] = (claim, rules.end_of_claims(changes))
+        if rules.drops_secrets(action):
+            self._remove(action.secrets)
         self._write(action)
         self._journal(records)
         return action
@@ -115,8 +117,6 @@ class MemoryTransaction:
 
     def _write(self, action: Action) -> None:
         self._tables.actions[action.id] = action
-        said = frozenset(clause.id for clause in action.ruling.clauses)
-        self._tables.clauses[action.id] = self._tables.clauses.get(action.id, frozenset()) | said
 
     # quotas
 
@@ -313,6 +313,7 @@ class MemoryReads:
         return self._tables.actions.get(action_id)
 
     def actions(self, query: Query) -> list[Action]:
+        rules.need_stored(query)
         found = [each for each in reversed(self._tables.actions.values()) if self._matches(each, query)]
         return sorted(found, key=lambda each: each.opened_at, reverse=True)[: query.limit]
 
@@ -326,9 +327,7 @@ class MemoryReads:
         )
         return (
             all(not wanted or wanted == had for wanted, had in pairs)
-            and (not query.target or query.target in action.targets)
             and (not query.states or action.state in query.states)
-            and (not query.clause or query.clause in self._tables.clauses[action.id])
             and (query.since is None or action.opened_at >= query.since)
             and (query.until is None or action.opened_at <= query.until)
         )
@@ -368,9 +367,6 @@ class MemoryReads:
 
     def evidence(self, evidence_id: str) -> Evidence | None:
         return self._tables.evidence.get(evidence_id)
-
-    def evidence_of(self, run_id: str) -> list[Evidence]:
-        return [each for each in self._tables.evidence.values() if each.run == run_id]
 
     def approvals(self, action_id: str) -> tuple[Approval, ...]:
         return tuple(each for each in self._tables.approvals if each.action == action_id)
@@ -428,6 +424,11 @@ class MemoryStore:
     async def purge(self) -> int:
         """Nothing of what was removed is left here."""
         return 0
+
+    @property
+    def removed(self) -> bool:
+        """See `purge`."""
+        return False
 
     @property
     def healthy(self) -> str:

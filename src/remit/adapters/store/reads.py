@@ -139,9 +139,6 @@ class SqliteReads:
     def evidence(self, evidence_id: str) -> Evidence | None:
         return sql.evidence_of(self._row(sql.EVIDENCE, (evidence_id,)))
 
-    def evidence_of(self, run_id: str) -> list[Evidence]:
-        return [sql.decode_evidence(body) for (body,) in self._rows(sql.EVIDENCE_OF, (run_id,))]
-
     def approvals(self, action_id: str) -> tuple[Approval, ...]:
         return tuple(map(sql.approval_of, self._rows(sql.APPROVALS, (action_id,))))
 

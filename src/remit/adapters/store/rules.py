@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from remit.flow import lifecycle
+from remit.flow.ports import INDEXED, Query
 from remit.model.words import (
     CONFIDENTIALITY_RANK,
     INTEGRITY_RANK,
@@ -73,6 +74,13 @@ def need_plain(answer: object) -> None:
         raise TypeError("a step is synchronous: it must not be a coroutine")
 
 
+def need_stored(query: Query) -> None:
+    """Raises `ValueError` where a query asks for what only the index can find: its answer would be a wrong one here."""
+    for name in INDEXED:
+        if getattr(query, name):
+            raise ValueError(f"the store cannot find actions by `{name}`, only the index can")
+
+
 def settled(action: Action) -> bool:
     """True once the action can have no further effect: its share of the quotas may end."""
     return action.state not in lifecycle.OPEN and not lifecycle.unsettled(action)
@@ -97,6 +105,8 @@ def opened(action: Action, claims: Sequence[Claim], records: Sequence[Record]) -
         raise lifecycle.NoSuchTransition(f"an action cannot open as `{action.state}`")
     if claims and action.state is not State.EXECUTING:
         raise ValueError(f"an action that opens as `{action.state}` takes no share of the quotas yet")
+    if drops_secrets(action):
+        raise ValueError(f"an action that opens as `{action.state}` keeps no secret arguments")
     if any(claim.action != action.id for claim in claims):
         raise ValueError(f"expected claims of `{action.id}` only")
     return action if action.revision == 1 else replace(action, revision=1)
@@ -112,7 +122,14 @@ def moved(
 ) -> Action:
     """The action after `event`. Raises as `Transaction.move` says."""
     current = _changing(action, action_id, expected, records, changes)
-    return replace(current, state=lifecycle.after(current.state, event), revision=expected + 1, **changes)
+    after = replace(current, state=lifecycle.after(current.state, event), revision=expected + 1, **changes)
+    return replace(after, fingerprint="") if drops_secrets(after) else after
+
+
+def drops_secrets(action: Action) -> bool:
+    """True once secret arguments are of no more use: the action was called, or never will be. What settles it later
+    needs its targets alone. Its fingerprint goes with them, lest a short one be guessed by it."""
+    return bool(action.secrets) and action.state not in lifecycle.OPEN
 
 
 def noted(

@@ -17,21 +17,7 @@ CREATE TABLE actions (
     fingerprint TEXT,               -- only while the action is open
     body        BLOB NOT NULL
 ) STRICT;
-CREATE INDEX actions_live ON actions (state) WHERE live = 1;
-CREATE INDEX actions_by_fingerprint ON actions (fingerprint) WHERE fingerprint IS NOT NULL;
-
-CREATE TABLE action_targets (
-    target TEXT NOT NULL,
-    action TEXT NOT NULL REFERENCES actions (id),
-    PRIMARY KEY (target, action)
-) STRICT, WITHOUT ROWID;
-
--- Every clause that ever decided about the action, not only those of its last ruling.
-CREATE TABLE action_clauses (
-    clause TEXT NOT NULL,
-    action TEXT NOT NULL REFERENCES actions (id),
-    PRIMARY KEY (clause, action)
-) STRICT, WITHOUT ROWID;
+CREATE INDEX actions_live ON actions (state, fingerprint) WHERE live = 1;
 
 -- Consequential actions that are executing or unsettled, by the targets that they keep; `*` is every target.
 CREATE TABLE holds (
@@ -69,7 +55,8 @@ CREATE TABLE records (
 ) STRICT;
 CREATE INDEX records_by_action ON records (action) WHERE action <> '';
 CREATE INDEX records_by_run ON records (run) WHERE run <> '';
-CREATE INDEX records_by_kind ON records (kind);
+-- Each call writes one of these three, and nobody looks for all of them.
+CREATE INDEX records_by_kind ON records (kind) WHERE kind NOT IN ('proposal', 'intent', 'outcome');
 CREATE TRIGGER records_never_change BEFORE UPDATE ON records
 BEGIN
     SELECT RAISE(ABORT, 'a record never changes');
@@ -144,7 +131,6 @@ CREATE TABLE evidence (
     run  TEXT NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
-CREATE INDEX evidence_by_run ON evidence (run);
 
 CREATE TABLE approvals (
     seq       INTEGER PRIMARY KEY,

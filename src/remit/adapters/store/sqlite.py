@@ -72,6 +72,7 @@ class SqliteStore:
         self._gate = threading.Lock()
         self._turn = threading.Lock()  # held by whoever uses the connection
         self._gathered: list[Job] = []  # of this turn of the loop; guarded by _gate
+        self._unserved = 0  # jobs that the thread was handed and is not done with, kept ones too; guarded by _gate
         self._alone = 0  # single steps in a row; the loop's
         self._closed = False  # guarded by _gate
         self._sick = ""  # written by the writer; once set, it stays
@@ -81,6 +82,7 @@ class SqliteStore:
         self._counters = Counters()  # the writer's
         self._position = 0  # the writer's: of the next record, while `_version` holds
         self._version: int | None = None  # the writer's: another one when another process has written
+        self._removed = False  # set by the writer, reset by who purges, which comes after the commit that set it
         self.on_commit: Callable[[], None] = lambda: None  # called after each COMMIT; cheap
         self._thread = threading.Thread(target=self._write, name="remit-store", daemon=True)
         self._thread.start()
@@ -104,10 +106,10 @@ class SqliteStore:
         connection is free and the disk has been quick; else on the writer's thread."""
         with self._gate:
             gathered, self._gathered = self._gathered, []
-            here = len(gathered) == 1 and self._alone >= _ALONE and self._waiting.empty() and not self._closed
+            here = len(gathered) == 1 and self._alone >= _ALONE and not self._closed
+            here = here and not self._unserved  # what is kept while the disk is full comes first: it is older
             if not (here and self._turn.acquire(blocking=False)):
-                for job in gathered:
-                    self._waiting.put(job)
+                self._hand_over(*gathered)
                 self._alone = self._alone + 1 if len(gathered) == 1 else min(self._alone, 0)
                 return
         began = time.monotonic()
@@ -120,16 +122,28 @@ class SqliteStore:
         if self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
             self.commit_soon(_nothing)  # wakes the thread, which then writes a checkpoint
 
+    def _hand_over(self, *jobs: Job) -> None:
+        """Queue jobs for the writer's thread. The caller holds `_gate`."""
+        self._unserved += len(jobs)
+        for job in jobs:
+            self._waiting.put(job)
+
     def commit_soon(self, step: Callable[[Transaction], Any]) -> None:
         """Queue a step from any thread. While the disk is full or locked it is kept, and tried again."""
         with self._gate:
             if self._closed or self._sick:
                 _LOG.error("a step that nobody waits for was lost: %s", self._sick or _CLOSED)
             else:
-                self._waiting.put(Job(step, None))
+                self._hand_over(Job(step, None))
+
+    @property
+    def removed(self) -> bool:
+        """See `Store.removed`."""
+        return self._removed
 
     async def purge(self) -> int:
         """See `Store.purge`."""
+        self._removed = False
         return await erasing.purge(self._on_writer, self._sealer, self._reach)
 
     async def _on_writer(self, do: Callable[[sqlite3.Connection], T]) -> T:
@@ -139,7 +153,7 @@ class SqliteStore:
             if self._closed or self._sick:
                 raise _refused(self._sick or _CLOSED)
             self._errands.append((do, done))
-            self._waiting.put(Job(lambda _: None, None))  # wakes the writer
+            self._hand_over(Job(_nothing, None))  # wakes the writer
         return await asyncio.wrap_future(done)
 
     def _run_errands(self) -> None:
@@ -162,8 +176,8 @@ class SqliteStore:
         with self._gate:
             if not self._closed:
                 self._closed = True
-                for job in (*self._gathered, None):
-                    self._waiting.put(job)
+                self._hand_over(*self._gathered)
+                self._waiting.put(None)
                 self._gathered = []
         self._thread.join()
         self._reads.close()
@@ -183,10 +197,15 @@ class SqliteStore:
             batch, running = self._next()
             if batch:
                 with self._turn:
-                    self._batch(batch, answer)
+                    self._batch(batch, self._answer)
                     self._run_errands()
                     if running and not self._sick and self._pages >= _PAGES_BETWEEN_CHECKPOINTS:
                         self._checkpoint()
+
+    def _answer(self, batch: list[Job], *, dropped: bool) -> None:
+        with self._gate:
+            self._unserved -= len(batch) - len(self._deferred)
+        answer(batch, dropped=dropped)
 
     def _leave(self) -> None:
         """At the end of the thread, also one that nobody asked for: whoever waits still is told, and nobody after."""
@@ -208,17 +227,20 @@ class SqliteStore:
             _LOG.exception("the store did not close")
 
     def _next(self) -> tuple[list[Job], bool]:
-        batch, self._deferred = self._deferred, []
+        """What to commit next, kept steps first, and whether there will be more after it."""
+        fresh: list[Job] = []
+        running = True
         try:
-            job = self._waiting.get(timeout=_RETRY_SECONDS if batch else None)
-            while job is not None:
-                batch.append(job)
-                if len(batch) >= MAX_BATCH:
-                    return batch, True
+            job = self._waiting.get(timeout=_RETRY_SECONDS if self._deferred else None)
+            while job is not None and len(fresh) < MAX_BATCH - 1:
+                fresh.append(job)
                 job = self._waiting.get_nowait()
+            running = job is not None
+            fresh += [job] if job is not None else []
         except queue.Empty:
-            return batch, True
-        return batch, False
+            pass
+        batch, self._deferred = [*self._deferred, *fresh], []
+        return batch, running
 
     def _batch(self, batch: list[Job], send: Callable[..., None]) -> None:
         if self._sick:
@@ -316,6 +338,7 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK TO step")
             self._connection.execute("RELEASE step")
         if job.error is None:
+            self._removed = self._removed or transaction.removed
             if transaction.changes:
                 self._counters.apply(transaction.changes)
             return transaction.position

@@ -29,6 +29,9 @@ _TABLES_OF_ROLE = {
 LIVE = frozenset(state for state, _ in lifecycle.TABLE)
 """The states that are not final."""
 
+FREQUENT = "('proposal', 'intent', 'outcome')"
+_FREQUENT = frozenset({"proposal", "intent", "outcome"})
+
 encode = msgspec.json.Encoder().encode
 decode_action = msgspec.json.Decoder(Action).decode
 decode_run = msgspec.json.Decoder(Run).decode
@@ -43,12 +46,13 @@ MOVE_ACTION = (
     "UPDATE actions SET revision = ?, state = ?, live = ?, fingerprint = ?, body = ? WHERE id = ? AND revision = ?"
 )
 NOTE_ACTION = "UPDATE actions SET revision = ?, body = ? WHERE id = ? AND revision = ?"
-ADD_TARGET = "INSERT INTO action_targets (target, action) VALUES (?, ?) ON CONFLICT DO NOTHING"
-DROP_TARGETS = "DELETE FROM action_targets WHERE action = ?"
 SCRUB_ACTION = "UPDATE actions SET body = ? WHERE id = ?"
 SCRUB_CLAIM = "UPDATE OR REPLACE claims SET target = ? WHERE action = ? AND target = ?"
-ADD_CLAUSE = "INSERT INTO action_clauses (clause, action) VALUES (?, ?) ON CONFLICT DO NOTHING"
-TWIN = "SELECT body FROM actions WHERE fingerprint = ? ORDER BY seq LIMIT 1"
+_OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(lifecycle.OPEN))
+TWIN = (
+    f"SELECT body FROM actions WHERE live = 1 AND state IN ({_OPEN_STATES}) AND fingerprint = ?"  # noqa: S608
+    " ORDER BY seq LIMIT 1"
+)
 
 HOLD = "INSERT INTO holds (connector, target, action) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 RELEASE = "DELETE FROM holds WHERE action = ?"
@@ -104,7 +108,6 @@ LABEL = "SELECT integrity, confidentiality, source FROM runs WHERE id = ?"
 RAISE_LABEL = "UPDATE runs SET integrity = ?, confidentiality = ?, source = ? WHERE id = ?"
 
 EVIDENCE = "SELECT body FROM evidence WHERE id = ?"
-EVIDENCE_OF = "SELECT body FROM evidence WHERE run = ? ORDER BY seq"
 SCRUB_EVIDENCE = "UPDATE evidence SET body = ? WHERE id = ?"
 PUT_EVIDENCE = "INSERT INTO evidence (id, run, body) VALUES (?, ?, ?)"
 
@@ -183,7 +186,8 @@ def holding(targets: int) -> str:
 
 
 def finding(query: Query) -> tuple[str, list[Any]]:
-    """The statement and the parameters that answer a query, newest first."""
+    """The statement and the parameters that answer a query, newest first. Raises as `Reads.actions` does."""
+    rules.need_stored(query)
     terms: list[str] = []
     values: list[Any] = []
     columns = (
@@ -192,8 +196,6 @@ def finding(query: Query) -> tuple[str, list[Any]]:
         ("case_id = ?", query.case),
         ("category = ?", query.category),
         ("connector = ?", query.connector),
-        ("id IN (SELECT action FROM action_targets WHERE target = ?)", query.target),
-        ("id IN (SELECT action FROM action_clauses WHERE clause = ?)", query.clause),
     )
     for term, wanted in columns:
         if wanted:
@@ -226,6 +228,8 @@ def journal(action: str, run: str, kinds: Sequence[str], limit: int) -> tuple[st
     if kinds:
         terms.append(f"kind IN ({_marks(len(kinds))})")
         values.extend(kinds)
+        if not (action or run) and _FREQUENT.isdisjoint(kinds):
+            terms.append(f"kind NOT IN {FREQUENT}")  # in the words of the index, which has the others alone
     where = " AND ".join(terms) or "1 = 1"
     text = f"{_RECORDS} WHERE {where} ORDER BY position DESC LIMIT ?"
     return text, [*values, max(limit, 0)]

@@ -16,7 +16,6 @@ class Tables:
     """Everything that a store holds. Values are frozen, so a copy of the containers is a copy."""
 
     actions: dict[str, Action] = field(default_factory=dict)
-    clauses: dict[str, frozenset[str]] = field(default_factory=dict)
     claims: dict[tuple[str, str, str], tuple[Claim, Instant | None]] = field(default_factory=dict)
     records: list[StoredRecord] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)

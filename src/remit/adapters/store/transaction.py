@@ -44,6 +44,7 @@ class SqliteTransaction:
         self._counters = counters
         self._sealer = sealer
         self.changes = Changes()  # what the step did to the claims so far
+        self.removed = False  # whether it removed a payload, whose key is to be destroyed
         self._owes_record = False
         self._started_at = position
         self.position = position  # of the next record
@@ -88,9 +89,6 @@ class SqliteTransaction:
         looked_up = (action.agent, action.run, action.case, action.category, action.connector, action.tool)
         standing = (action.id, 1, action.state.value, action.state in sql.LIVE)
         self._run(sql.OPEN_ACTION, (*standing, *looked_up, action.opened_at, _fingerprint(action), self._body(action)))
-        for target in action.targets:
-            self._run(sql.ADD_TARGET, (target, action.id))
-        self._clauses(action)
         if rules.holding(action):
             self._hold(action)
         self._claim(claims)
@@ -102,9 +100,11 @@ class SqliteTransaction:
         action = rules.moved(before, action_id, expected, event, records, changes)
         if rules.settled(action):
             self._end_claims(action_id, changes)
+        if rules.drops_secrets(action):
+            self._remove(action.secrets)
         standing = (action.revision, action.state.value, action.state in sql.LIVE, _fingerprint(action))
         self._run(sql.MOVE_ACTION, (*standing, self._body(action), action_id, expected))
-        self._after(before, action, changes)
+        self._after(before, action)
         self._journal(records)
         return action
 
@@ -115,7 +115,7 @@ class SqliteTransaction:
         if before is not None and rules.settled(before) and not rules.settled(action):
             self._run(sql.REOPEN_CLAIMS, (action_id,))
             self.changes.unclear = True
-        self._after(before, action, changes)
+        self._after(before, action)
         self._journal(records)
         return action
 
@@ -127,19 +127,13 @@ class SqliteTransaction:
         rows = self._run(sql.holding(len(wanted)), (connector, *wanted)).fetchall()
         return tuple(sql.decode_action(body) for (body,) in rows)
 
-    def _after(self, before: Action | None, action: Action, changes: dict[str, Any]) -> None:
-        if "ruling" in changes:
-            self._clauses(action)
+    def _after(self, before: Action | None, action: Action) -> None:
         if action.effect is Effect.READ or before is None or rules.holding(before) == rules.holding(action):
             return
         if rules.holding(action):
             self._hold(action)
         else:
             self._run(sql.RELEASE, (action.id,))
-
-    def _clauses(self, action: Action) -> None:
-        for clause in action.ruling.clauses:
-            self._run(sql.ADD_CLAUSE, (clause.id, action.id))
 
     def _hold(self, action: Action) -> None:
         # An action without targets still shows where every target is asked for: its row has an empty one.
@@ -242,6 +236,7 @@ class SqliteTransaction:
         ]
         for slot in slots:
             self._run(sql.DOOM, (slot,))
+        self.removed = self.removed or bool(slots)
         owner, _, role = payload_id.rpartition(".")
         evidence = self.evidence(owner) if role == "result" else None
         if evidence is not None:
@@ -254,9 +249,6 @@ class SqliteTransaction:
         action = rules.scrubbed(before, action_id, names)
         self._owes_record = True
         self._run(sql.SCRUB_ACTION, (self._body(action), action_id))
-        self._run(sql.DROP_TARGETS, (action_id,))
-        for target in action.targets:
-            self._run(sql.ADD_TARGET, (target, action_id))
         for name, stand_in in names.items():
             self._run(sql.SCRUB_CLAIM, (stand_in, action_id, name))
         self.changes.unclear = True

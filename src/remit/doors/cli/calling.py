@@ -36,12 +36,17 @@ def once(home: Path, method: str, params: dict[str, Any]) -> dict[str, Any]:
     from remit.node import Node, run_once
 
     identity(home)
-    logging.getLogger("remit").setLevel(logging.ERROR)
+    quiet()
 
     async def command(node: Node) -> dict[str, Any]:
         return await Commands(node, patience=ONCE_SECONDS).dispatch(method, params, getpass.getuser())
 
     return asyncio.run(run_once(home, command, what=f"the command `{method}`"))
+
+
+def quiet() -> None:
+    """What a gateway would log of its own starting is not for whoever runs one command."""
+    logging.getLogger("remit").setLevel(logging.ERROR)
 
 
 def needs_gateway(home: Path, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:

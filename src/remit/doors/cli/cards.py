@@ -53,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
         "action", nargs="?", metavar="ACTION", help="which one (default: the only one that waits; needed with --yes)"
     )
     parser.add_argument("--more", action="store_true", help="show everything behind the card, too")
-    parser.add_argument("--yes", action="store_true", help=f"{verb} without being asked once more")
-    signing.add_arguments(parser)
+    signing.add_arguments(parser, asks=verb)
 
 
 def decide(arguments: argparse.Namespace, verb: Verb) -> int:

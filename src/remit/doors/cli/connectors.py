@@ -38,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accept = add_command(commands, "accept", "accept a connector's tools as it defines them now, after a look")
     accept.add_argument("connector", metavar="NAME", help="which connector")
     accept.add_argument("--tool", action="append", default=[], metavar="NAME", help="only this tool (repeatable)")
-    accept.add_argument("--yes", action="store_true", help="accept without being asked once more")
-    signing.add_arguments(accept)
+    signing.add_arguments(accept, asks="accept")
 
 
 def run(arguments: argparse.Namespace) -> int:

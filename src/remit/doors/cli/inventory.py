@@ -22,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True, metavar="show|accept")
     add_command(commands, "show", "what `inventory.csv` would change")
     accept = add_command(commands, "accept", "accept it, also what loosens")
-    accept.add_argument("--yes", action="store_true", help="accept without being asked once more")
-    signing.add_arguments(accept)
+    signing.add_arguments(accept, asks="accept")
 
 
 def run(arguments: argparse.Namespace) -> int:

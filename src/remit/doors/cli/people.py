@@ -24,8 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True, metavar="show|sign")
     add_command(commands, "show", "who is on the roster, and what `people.toml` would change")
     sign = add_command(commands, "sign", "sign `people.toml` as the next roster")
-    sign.add_argument("--yes", action="store_true", help="sign without being asked once more")
-    signing.add_arguments(sign)
+    signing.add_arguments(sign, asks="sign")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -36,8 +36,10 @@ class Signer:
     key: PublicKey | None = None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How every command that signs is told with what."""
+def add_arguments(parser: argparse.ArgumentParser, *, asks: str = "") -> None:
+    """How every command that signs is told with what, and one that `asks` before it does that, not to ask."""
+    if asks:
+        parser.add_argument("--yes", action="store_true", help=f"{asks} without being asked once more")
     group = parser.add_argument_group("signing")
     group.add_argument("--key", metavar="FILE", help="your private key (default: $REMIT_KEY, else ~/.ssh/id_ed25519)")
     group.add_argument("--person", metavar="ID", help="who you are on the roster (default: whose key it is)")

@@ -183,7 +183,10 @@ class Exchange:
         a 2026 client over HTTP cancels by closing the stream."""
         if message.method != "notifications/cancelled" or not caller.session:
             return
-        waiting = self._waiting.get(_Key(caller.run.id, caller.session, message.params.get("requestId")))
+        request = message.params.get("requestId")
+        if type(request) not in (int, str):  # nor True or 7.0, which Python finds equal to a number that is an id
+            return
+        waiting = self._waiting.get(_Key(caller.run.id, caller.session, request))
         if waiting is not None:
             waiting.cancelled = True
             waiting.task.cancel()

@@ -102,6 +102,7 @@ class _Connection:
 
     async def close(self) -> None:
         """End the waiting of every call, then the connection."""
+        await asyncio.sleep(0)  # INVARIANT: every call that was read has begun, so that it is on record
         for call in list(self._calls):
             call.cancel()
         if self._calls:
@@ -156,7 +157,8 @@ class _Connection:
             return
         token = progress_token(message)
         progress = Progress(token, self._write_progress) if token is not None else None
-        call = asyncio.create_task(self._call(caller, message, progress))
+        answering = asyncio.create_task(self._exchange.respond(caller, message, progress))
+        call = asyncio.create_task(self._call(answering, progress))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -184,8 +186,8 @@ class _Connection:
             raise ProtocolError(INVALID_PARAMS, "found a request before `initialize`", request_id=message.id)
         return Era.HANDSHAKE
 
-    async def _call(self, caller: Caller, message: Message, progress: Progress | None) -> None:
-        task = asyncio.create_task(self._exchange.respond(caller, message, progress))
+    async def _call(self, task: asyncio.Task[Reply], progress: Progress | None) -> None:
+        """Write the answer once it is there, and progress until then. Cancelling this ends the waiting for it."""
         try:
             while not (await asyncio.wait((task,), timeout=self._settings.heartbeat))[0]:
                 if progress is not None:

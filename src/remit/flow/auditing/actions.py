@@ -8,6 +8,8 @@ INVARIANT: memory holds only actions that have not ended. Of those that have, th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from remit.flow.auditing.findings import Findings, Word
@@ -36,7 +38,13 @@ MENTIONS = frozenset({"alert", "hold", "statement", "erased"})
 """The kinds that may name an action at any time after its proposal."""
 
 _BEGUN = ("intended", "concluding")
+_ENDS = frozenset({"outcome", "refused", "withdrawn", "expired", "void"})
 _STANDS = {"executing": "executing", "awaiting_approval": "waiting"}
+
+
+def ends(kind: str, fields: Mapping[str, Json]) -> bool:
+    """Whether an action that was open neither waits nor is on its way after a record of this kind with these fields."""
+    return kind in _ENDS or (kind == "vote" and fields.get("verb") == "reject")
 
 
 class Life(Struct):
@@ -100,6 +108,10 @@ class Actions:
         """The effect of an action that has not ended; empty for any other."""
         life = self._open.get(action)
         return life.effect if life is not None else ""
+
+    def is_open(self, action: str) -> bool:
+        """Whether an action waits or is on its way after all that was taken."""
+        return action in self._open
 
     def open_at_end(self) -> tuple[tuple[int, str], ...]:
         """Position of the intent and id of each action whose outcome is not in the log yet, in order."""

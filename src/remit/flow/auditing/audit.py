@@ -6,19 +6,30 @@ INVARIANT: what could not be checked is listed in the report, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from msgspec import Struct
 
 from remit.flow.auditing.actions import LIFE, MENTIONS, Actions
 from remit.flow.auditing.continued import Continued, home_of
-from remit.flow.auditing.files import Head, LogFiles, Rehash, Trust, check_age, head_of
+from remit.flow.auditing.files import (
+    Head,
+    LogFiles,
+    Rehash,
+    Trust,
+    Witnessed,
+    check_age,
+    check_extends,
+    head_of,
+    notes_of,
+)
 from remit.flow.auditing.findings import Finding, Findings, Word
 from remit.flow.auditing.ledger import Ledger
 from remit.flow.auditing.payloads import Disclosure, Payloads
 from remit.flow.auditing.people import BY_ORDER, People
 from remit.flow.auditing.records import Entry, Reading
+from remit.model.display import utc
 from remit.model.words import Instant
 
 Progress = Callable[[int, int], None]
@@ -29,13 +40,15 @@ MOST_OPEN = 100
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What a pass found. Times are in microseconds since the epoch; positions count from 0."""
+    """What a pass found. Times are in microseconds since the epoch; positions count from 0. `witnessed` is the
+    checkpoint that a quorum of witnesses has cosigned, where one was asked for and the entries lead to its root."""
 
     origin: str = ""
     size: int = 0
     root: bytes = b""
     signed_by: tuple[str, ...] = ()
     cosigned: tuple[tuple[str, int], ...] = ()
+    witnessed: Witnessed | None = None
     read: int = 0
     complete: bool = False
     latest: Instant = 0
@@ -45,6 +58,7 @@ class Report(Struct, frozen=True, kw_only=True):
     withheld: dict[str, int] = {}
     erased: int = 0
     pruned: int = 0
+    ended: int = 0
     signatures: dict[str, int] = {}
     unmade: tuple[str, ...] = ()
     open_at_end: tuple[tuple[int, str], ...] = ()
@@ -56,6 +70,11 @@ class Report(Struct, frozen=True, kw_only=True):
     def verified(self) -> bool:
         """Whether nothing is wrong. Says nothing of what was not checked."""
         return not self.counts
+
+    @property
+    def after_witnessed(self) -> int:
+        """How many records came after the checkpoint that a quorum of witnesses has cosigned; 0 where there is none."""
+        return self.size - self.witnessed.checkpoint.size if self.witnessed is not None else 0
 
     @property
     def first_bad(self) -> int | None:
@@ -107,6 +126,8 @@ class Journal:
             self.people.by_order(entry)
         if kind in LIFE:
             self.actions.take(entry, found.get("statement"))
+            if not self.actions.is_open(entry.action):
+                self.payloads.end(entry.action)
             return entry
         step = self._steps.get(kind)
         if step is not None:
@@ -129,15 +150,17 @@ def audit(
     Raises `Misuse` for keys that cannot be used together, and what the ports raise: then nothing was verified.
     """
     findings = Findings()
-    head = head_of(files.checkpoint(), trust, findings)
+    note, witnessed = notes_of(files, trust)
+    head = head_of(note, trust, findings, witnessed)
     if head is None:
         return Report(findings=findings.all(), counts=findings.counts(), unmade=("everything below the checkpoint",))
-    rehash = Rehash(files, head.checkpoint, trust.older, findings)
+    rehash = Rehash(files, head, trust, findings)
     journal = Journal(findings, ledger, disclosure, whole=True)
     read = _read(rehash, journal, head, progress)
     if read == head.checkpoint.size:
         journal.close()
         journal.continued.close(head.checkpoint.origin)
+    check_extends(rehash, head, trust, findings)
     check_age(head, journal.reading.latest, trust, findings)
     return _report(head, trust, rehash, journal, read)
 
@@ -158,7 +181,7 @@ def _read(rehash: Rehash, journal: Journal, head: Head, progress: Progress | Non
 
 
 def _report(head: Head, trust: Trust, rehash: Rehash, journal: Journal, read: int) -> Report:
-    payloads, people = journal.payloads, journal.people
+    payloads, people, seen = journal.payloads, journal.people, head.witnessed
     still_open = journal.actions.open_at_end()
     return Report(
         origin=head.checkpoint.origin,
@@ -166,15 +189,17 @@ def _report(head: Head, trust: Trust, rehash: Rehash, journal: Journal, read: in
         root=head.checkpoint.root,
         signed_by=tuple(each.key.text for each in head.signed),
         cosigned=tuple((each.key.name, each.at or 0) for each in head.cosigned),
+        witnessed=seen if seen is not None and rehash.reaches(seen.checkpoint) else None,
         read=read,
         complete=rehash.complete,
         latest=journal.reading.latest,
         kinds=dict(sorted(journal.reading.kinds.items())),
         committed=payloads.committed,
         payloads=dict(sorted(payloads.checked.items())),
-        withheld=dict(sorted(payloads.withheld.items())),
+        withheld={role: count for role, count in sorted(payloads.withheld.items()) if count},
         erased=payloads.erased,
         pruned=payloads.pruned,
+        ended=payloads.ended,
         signatures=dict(sorted(people.checked.items())),
         unmade=tuple(_unmade(head, trust, rehash, journal, read)),
         open_at_end=still_open[:MOST_OPEN],
@@ -194,16 +219,31 @@ _SAYS: dict[str, str] = {
 }
 
 
+def _unwitnessed(head: Head, rehash: Rehash) -> Iterator[str]:
+    """Which records may have been rewritten without a witness's knowledge."""
+    seen = head.witnessed
+    if seen is None:
+        if not head.cosigned:
+            yield (
+                "that history was never rewritten: no witness that you trust has cosigned, "
+                "so rewriting by whoever holds the log's key is not excluded"
+            )
+    elif not rehash.complete:
+        yield "that the log extends what the witnesses saw last: its entries do not lead to the signed root"
+    elif after := head.checkpoint.size - seen.checkpoint.size:
+        many, those = (f"{after:,} records", "those") if after > 1 else ("1 record", "it")
+        yield (
+            f"{many} came after what the witnesses saw last, at {utc(seen.at)}; "
+            f"for {those}, rewriting by whoever holds the log's key is not excluded"
+        )
+
+
 def _unmade(head: Head, trust: Trust, rehash: Rehash, journal: Journal, read: int) -> list[str]:
     """What was not checked, and why."""
     found = []
     if read < head.checkpoint.size:
         found.append(f"the records from position {read} on: entries are missing")
-    if not head.cosigned:
-        found.append(
-            "that history was never rewritten: no witness that you trust has cosigned, "
-            "so rewriting by whoever holds the log's key is not excluded"
-        )
+    found += _unwitnessed(head, rehash)
     if trust.older is None:
         found.append("that the log extends what was seen before: no older checkpoint was given")
     elif not rehash.complete:

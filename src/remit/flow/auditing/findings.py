@@ -65,7 +65,7 @@ MEANINGS: dict[Word, Meaning] = {
     ),
     Word.NO_QUORUM: Meaning(
         "fewer witnesses have cosigned than were asked for",
-        "ask for a newer checkpoint; while witnesses are away, rewriting is not excluded",
+        "ask for the log with its `checkpoint.witnessed`, the last one that enough of them have cosigned",
     ),
     Word.TAMPERED: Meaning("the entries are not those that were signed", _TALK),
     Word.TRUNCATED: Meaning(
@@ -76,7 +76,8 @@ MEANINGS: dict[Word, Meaning] = {
     ),
     Word.FORK: Meaning("the log is another one than was seen before: its history was rewritten", _TALK),
     Word.STALE: Meaning(
-        "nothing new was signed for longer than was allowed", "somebody may hold back newer records: ask for them"
+        "nothing newer was signed, or seen by its witnesses, for longer than was allowed",
+        "somebody may hold back newer records, or keep the witnesses from seeing what is shown: ask for newer ones",
     ),
     Word.BAD_RECORD: Meaning("an entry is not a record", HOLDER),
     Word.BAD_START: Meaning("the log does not begin with the making of its home, or begins again", HOLDER),

@@ -21,6 +21,10 @@ ERASABLE = frozenset({"proposal", "result", "verdict", "mandate"})
 """The roles of payloads that can be erased. What proves who allowed something, and who ordered it, stays."""
 
 
+SECRETS = "secrets"
+"""The role of a payload that is there only while its action is open."""
+
+
 class Disclosure(Protocol):
     """The payloads that the verifier was given."""
 
@@ -75,6 +79,8 @@ class Payloads:
         self.withheld: dict[str, int] = {}
         self.erased = 0
         self.pruned = 0
+        self.ended = 0
+        self._secrets: dict[str, list[tuple[int, bool]]] = {}  # by open action: what is not there, and is it promised
 
     def of(self, entry: Entry, *, effect: str) -> dict[str, bytes]:
         """The bytes of the payloads of an entry by role, as far as they were disclosed and are what it commits to.
@@ -90,7 +96,10 @@ class Payloads:
             self._ledger.first(key, position)
             payload = self._disclosure.payload(payload_id, position)
             if payload is None:
-                if self._disclosure.promised(payload_id):
+                promised = self._disclosure.promised(payload_id)
+                if role == SECRETS and entry.kind == "proposal" and entry.text("state") != "blocked":
+                    self._secrets.setdefault(entry.action, []).append((key, promised))
+                if promised:
                     self._ledger.owe(Owed(key, class_of(role, effect), entry.at, position, payload_id))
                 else:
                     self.withheld[role] = self.withheld.get(role, 0) + 1
@@ -101,6 +110,15 @@ class Payloads:
                 self.checked[role] = self.checked.get(role, 0) + 1
                 found[role] = payload.data
         return found
+
+    def end(self, action: str) -> None:
+        """An action has ended, and its secret arguments with it."""
+        for key, promised in self._secrets.pop(action, ()):
+            self.ended += 1
+            if promised:
+                self._ledger.settle(key)
+            else:
+                self.withheld[SECRETS] -= 1
 
     def erase(self, entry: Entry, *, ordered: bool) -> None:
         """A tombstone: the payload was committed to before, with that commitment, and a person ordered it."""

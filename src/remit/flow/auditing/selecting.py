@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from remit.flow.auditing.findings import Findings
-from remit.flow.auditing.payloads import Scope
+from remit.flow.auditing.payloads import SECRETS, Scope
 from remit.flow.auditing.records import Entry, Reading, role_of
 from remit.model.words import Instant
 
@@ -27,7 +27,8 @@ ROLES = (
     "verdict",
     "why",
 )
-"""What a payload can be; docs/LOG-FORMAT.md, section 3, says what is in it."""
+"""What a payload can be that is handed over; docs/LOG-FORMAT.md, section 3, says what is in it. Secret arguments are
+handed to nobody, so a file says in its first line that it holds the other roles."""
 
 _GROUND = frozenset({"home.created", "roster.loaded", "boundary.loaded"})
 """Without these nobody's signature can be checked, so they are chosen whatever the time."""
@@ -45,8 +46,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     def scope(self) -> Scope:
         """What a file of these payloads claims to hold."""
         some = self.since is not None or self.until is not None or bool(self.actions or self.case)
-        roles = tuple(role for role in ROLES if role not in self.without) if self.without else ()
-        return Scope(roles=roles, selected=some)
+        return Scope(roles=tuple(role for role in ROLES if role not in self.without), selected=some)
 
 
 def chosen(entries: Iterable[tuple[int, bytes]], selection: Selection) -> Iterator[tuple[int, str]]:
@@ -62,7 +62,7 @@ def chosen(entries: Iterable[tuple[int, bytes]], selection: Selection) -> Iterat
             of_case.update(filter(None, (entry.run if entry.kind == "run.opened" else "", entry.action)))
         if entry.payloads and (entry.kind in _GROUND or _asked(entry, selection, of_case)):
             for payload_id in entry.payloads:
-                if role_of(payload_id) not in selection.without:
+                if role_of(payload_id) not in (SECRETS, *selection.without):
                     yield position, payload_id
 
 

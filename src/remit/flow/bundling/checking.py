@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from remit.flow.auditing.audit import Journal
-from remit.flow.auditing.files import Head, Trust, head_of
+from remit.flow.auditing.files import Head, Trust, check_age, head_of
 from remit.flow.auditing.findings import Findings, Word
 from remit.flow.auditing.ledger import MemoryLedger
+from remit.flow.auditing.payloads import SECRETS
+from remit.flow.auditing.records import role_of
 from remit.flow.bundling.choosing import ROLES, committed
 from remit.flow.bundling.deriving import derived
 from remit.flow.bundling.members import CHECKPOINT, CONNECTOR, HEAD, KEYS, PAYLOADS, RECORDS, read, written
@@ -103,6 +105,8 @@ class _Checking:
         self._keys(head)
         self._proofs(head.checkpoint)
         journal = self._journal(head.checkpoint)
+        check_age(head, journal.reading.latest, self._trust, self._findings)
+        self._take_findings(CHECKPOINT)
         self._payloads()
         self._connectors()
         self._told_right()
@@ -255,7 +259,8 @@ class _Given:
         return found.payload if found else None
 
     def promised(self, payload_id: str) -> bool:
-        return payload_id not in self._left_out or payload_id.rpartition(".")[2] not in ROLES
+        role = role_of(payload_id)
+        return payload_id not in self._left_out or role not in (*ROLES, SECRETS)
 
     def unused(self) -> tuple[str, ...]:
         return tuple(sorted(set(self._payloads) - self._asked))

@@ -1,7 +1,7 @@
 """Which records and payloads belong into a bundle about an action or a case, and what stays out of it.
 
-What lives here: choosing. What never may: proofs, layout. INVARIANT: a payload stays out where it holds an argument
-that the operator said is secret, or an answer that is labelled secret; nobody can ask it in.
+What lives here: choosing. What never may: proofs, layout. INVARIANT: a payload stays out where it holds the value of an
+argument that the operator said is secret, or an answer that is labelled secret; nobody can ask it in.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from remit.flow.auditing.actions import ends
+from remit.flow.auditing.payloads import SECRETS
+from remit.flow.auditing.records import role_of
 from remit.flow.bundling.retelling import Fields, fields_of, signed, text
 from remit.flow.bundling.words import LARGEST_PAYLOAD, About, Absent, Disclosed
 from remit.flow.gathering import Gathering
 from remit.flow.ports import Query, Reads, StoredRecord
 from remit.gates.story import Facts
-from remit.model.display import shown
+from remit.model.display import SECRET, meant, shown
 from remit.model.errors import Misuse
 from remit.model.manifest import Manifest
 from remit.model.words import MINUTE, REMIT, Action, Instant, Payload, Proposal
@@ -32,10 +35,12 @@ _proposal = msgspec.json.Decoder(Proposal)
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
-    """The records of a bundle in the log's order, its payloads, and what is absent."""
+    """The records of a bundle in the log's order, its payloads, and what is absent. `needs` is how many entries a log
+    must have to hold every record about the action, or about the case and its runs, that is in here."""
 
     about: About
     records: tuple[StoredRecord, ...]
+    needs: int
     payloads: tuple[Disclosed, ...]
     absent: tuple[Absent, ...]
     connectors: tuple[str, ...]
@@ -62,15 +67,16 @@ def choose(
         raise Misuse(f"{shown(unknown[0])} cannot be withheld", hint=hint)
     actions = _actions(reads, about)
     records = _Records(reads, size)
-    records.about(actions, Gathering(reads, manifests))
+    records.about(actions, Gathering(reads, manifests), whole_runs=bool(about.case))
     if not all(records.has_proposal(action.id) for action in actions):
         raise Misuse("the log does not hold all of it under a signed checkpoint yet", hint="try again in a second")
-    found = _Payloads(reads, manifests, withheld, whole=whole)
+    found = _Payloads(reads, manifests, withheld, records.ordered(), whole=whole, ended=records.ended())
     for record in records.ordered():
         found.take(record)
     return Chosen(
         about=about,
         records=records.ordered(),
+        needs=records.needs,
         payloads=tuple(found.disclosed),
         absent=tuple(found.absent),
         connectors=tuple(sorted({action.connector for action in actions})),
@@ -98,6 +104,8 @@ class _Records:
         self._reads = reads
         self._size = size
         self._found: dict[int, StoredRecord] = {}
+        self.needs = 0
+        """See `Chosen`."""
 
     def ordered(self) -> tuple[StoredRecord, ...]:
         """Everything found, in the log's order."""
@@ -107,8 +115,13 @@ class _Records:
         """Whether the action's proposal is below the tree's size."""
         return any(each.kind == "proposal" and each.action == action_id for each in self._found.values())
 
-    def about(self, actions: Iterable[Action], gathering: Gathering) -> None:
-        """Whatever a reader of these actions' story needs, to understand it and to check it."""
+    def ended(self) -> frozenset[str]:
+        """The actions that have ended below the tree's size."""
+        return frozenset(each.action for each in self._found.values() if ends(each.kind, fields_of(each.data)))
+
+    def about(self, actions: Iterable[Action], gathering: Gathering, *, whole_runs: bool) -> None:
+        """Whatever a reader of these actions' story needs, to understand it and to check it. `whole_runs`: the story is
+        that of their runs, too."""
         named: set[str] = set()
         for action in actions:
             facts = gathering.facts(action)
@@ -116,16 +129,19 @@ class _Records:
             self._stops(facts)
             self._last_comparison(action.connector)
         for each in sorted(named):
-            self._add(self._reads.records(action=each, limit=_MANY))
+            self._add(self._reads.records(action=each, limit=_MANY), needed=True)
         for run in sorted({action.run for action in actions}):
-            self._add(self._reads.records(run=run, kinds=_OF_RUNS, limit=_MANY))
+            self._add(self._reads.records(run=run, kinds=_OF_RUNS, limit=_MANY), needed=whole_runs)
         self._statements(named)
         self._in_force()
         self._tombstones()
         self._newest()
 
-    def _add(self, records: Iterable[StoredRecord]) -> None:
-        self._found |= {each.position: each for each in records if each.position < self._size}
+    def _add(self, records: Iterable[StoredRecord], *, needed: bool = False) -> None:
+        found = {each.position: each for each in records if each.position < self._size}
+        self._found |= found
+        if needed:
+            self.needs = max(self.needs, max(found, default=-1) + 1)
 
     def _stops(self, facts: Facts) -> None:
         if facts.stopping is None:
@@ -177,7 +193,7 @@ class _Records:
 
     def _tombstones(self) -> None:
         names = {name for each in self._found.values() for name in committed(fields_of(each.data))}
-        missing = {name for name in names if self._reads.payload(name) is None}
+        missing = {name for name in names if role_of(name) != SECRETS and self._reads.payload(name) is None}
         if not missing:
             return
         erased = self._reads.records(kinds=("erased", "pruned"), limit=_MANY)
@@ -189,8 +205,10 @@ class _Records:
         self._both_stages(near, [each for each in near if fields_of(each.data).get("command") == "erase"])
 
     def _newest(self) -> None:
-        """The last entry of the tree: it tells how far in time the log had come."""
-        self._add(each for each in self._reads.records(limit=5_000) if each.position == self._size - 1)
+        """The last entry of the tree tells how far in time the log had come. One about another action stays out:
+        without that action's other records it cannot be checked, and its payloads are no business of this bundle's."""
+        last = self._reads.records_at([self._size - 1])
+        self._add(each for each in last if not each.action and not committed(fields_of(each.data)))
 
 
 def _beside(facts: Facts) -> set[str]:
@@ -228,9 +246,19 @@ class _Payloads:
     """Collects the payloads of records, and why some stay out."""
 
     def __init__(
-        self, reads: Reads, manifests: Mapping[str, Manifest], withheld: frozenset[str], *, whole: bool
+        self,
+        reads: Reads,
+        manifests: Mapping[str, Manifest],
+        withheld: frozenset[str],
+        records: Sequence[StoredRecord],
+        *,
+        whole: bool,
+        ended: frozenset[str],
     ) -> None:
+        self._ended = ended
         self._reads = reads
+        self._erased = {name for each in records if each.kind == "erased" for name in _erased(each)}
+        self._pruned = [fields_of(each.data).get("before") for each in records if each.kind == "pruned"]
         self._manifests = manifests
         self._withheld = withheld
         self._whole = whole
@@ -248,27 +276,33 @@ class _Payloads:
             if name in self._seen:
                 continue
             self._seen.add(name)
-            payload = self._reads.payload(name)
-            why = self._why_not(name, payload, record, fields)
+            secret = role_of(name) == SECRETS
+            payload = None if secret else self._reads.payload(name)
+            why = self._kept_apart(record.action) if secret else self._why_not(name, payload, record, fields)
             if why or payload is None:
                 self.absent.append(Absent(id=name, why=why))
             else:
                 self.disclosed.append(Disclosed(entry=record.position, payload=payload))
 
+    def _kept_apart(self, action: str) -> str:
+        """Why the secret arguments of an action are not in the bundle: they never are, and end with it everywhere."""
+        return "ended" if action in self._ended else "secret"
+
     def _why_not(self, name: str, payload: Payload | None, record: StoredRecord, fields: Fields) -> str:
-        role = name.rpartition(".")[2]
+        role = role_of(name)
         if payload is None:
             return self._gone(name, record.at)
         if role in self._withheld:
             return "withheld"
-        if role == "proposal" and self._has_secrets(payload, record.action):
+        if role == "proposal" and self._shows_secrets(payload, record.action):
             return "secret"
         label = fields.get("label")
         if role == "result" and isinstance(label, dict) and label.get("confidentiality") == "secret":
             return "secret"
         return "large" if len(payload.data) > LARGEST_PAYLOAD and role in ROLES and not self._whole else ""
 
-    def _has_secrets(self, payload: Payload, action: str) -> bool:
+    def _shows_secrets(self, payload: Payload, action: str) -> bool:
+        """Whether a proposal holds the value of an argument that was secret then, or is now."""
         connector, tool = self._tools.get(action, ("", ""))
         manifest = self._manifests.get(connector)
         declared = manifest.tools.get(tool) if manifest else None
@@ -277,13 +311,11 @@ class _Payloads:
         except msgspec.MsgspecError:
             return True
         secrets = {*proposal.secrets, *(declared.secrets if declared else ())}
-        return not secrets.isdisjoint(fields_of(proposal.arguments.encode()))
+        said = (fields_of(each.encode()) for each in (proposal.arguments, proposal.asked))
+        return any(fields[name] != SECRET for fields in said for name in meant(fields, secrets))
 
     def _gone(self, name: str, at: Instant) -> str:
-        if self._reads.tombstone(name) is not None:
+        """Why a payload is no longer there, as far as the records in the bundle say so."""
+        if name in self._erased:
             return "erased"
-        for record in self._reads.records(kinds=("pruned",), limit=_MANY):
-            before = fields_of(record.data).get("before")
-            if isinstance(before, int) and at < before:
-                return "pruned"
-        return "gone"
+        return "pruned" if any(isinstance(before, int) and at < before for before in self._pruned) else "gone"

@@ -287,10 +287,6 @@ class Retold:
         """See `Reads`."""
         return next((each for each in self._evidence if each.id == evidence_id), None)
 
-    def evidence_of(self, run_id: str) -> list[Evidence]:
-        """See `Reads`."""
-        return [each for each in self._evidence if each.run == run_id]
-
     @cached_property
     def _evidence(self) -> list[Evidence]:
         return [

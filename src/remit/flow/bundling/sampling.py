@@ -9,7 +9,6 @@ INVARIANT: every entry of the range is hashed, and leads to the signed root, bef
 from __future__ import annotations
 
 import csv
-import datetime
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from remit.gates.log.checkpoints import Opened, opened
 from remit.gates.log.merkle import check_inclusion, inclusion_proof, leaf_hash
 from remit.gates.log.notes import VerifierKey
 from remit.gates.log.tiles import WIDTH, Bundle, Tile, TileHashes, decode_entries
-from remit.model.display import safe_line
+from remit.model.display import safe_line, utc
 from remit.model.errors import Fault, NotVerified
 from remit.model.words import SECOND, Instant
 
@@ -34,7 +33,6 @@ COLUMNS: Final = (
     *("position", "time", "what", "id", "state", "agent", "run", "case", "connector", "tool", "category", "effect"),
     *("ruling", "clauses", "boundary", "quorum", "approvals", "rejections", "executed", "outcome_position", "targets"),
 )
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _STATES: Final = {
     "withdrawn": "withdrawn",
     "expired": "expired",
@@ -219,8 +217,7 @@ def _refusal(position: int, fields: Fields) -> dict[str, str]:
 
 def _time(fields: Fields) -> str:
     at = fields.get("at")
-    moment = _EPOCH + datetime.timedelta(microseconds=at if isinstance(at, int) else 0)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return utc(at if isinstance(at, int) else 0)
 
 
 class _ProvedLog:

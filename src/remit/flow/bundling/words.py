@@ -26,6 +26,10 @@ class LogFiles(Protocol):
         """The newest signed checkpoint; empty where there is none."""
         ...
 
+    def witnessed(self) -> bytes:
+        """The newest checkpoint that as many witnesses cosigned as the log asks for; empty where there is none."""
+        ...
+
     def tile(self, tile: Tile) -> bytes | None:
         """The bytes of a tile of hashes, or None where it is not there."""
         ...
@@ -59,7 +63,7 @@ class Disclosed(Struct, frozen=True, kw_only=True):
 
 class Absent(Struct, frozen=True, kw_only=True):
     """A payload that an entry commits to and that is not in the bundle. `why`: `withheld`, `secret`, `large`,
-    `erased`, `pruned` or `gone`."""
+    `ended` (with its action), `erased`, `pruned` or `gone`."""
 
     id: str
     why: str

@@ -43,8 +43,8 @@ class Reconciled(Struct, frozen=True, kw_only=True):
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
-    """A payload that the log commits to and that is not in the file. `why` is `withheld`, `secret`, `large`, `erased`,
-    `pruned` or `gone`; `note` says of what was erased by whom and on which ground."""
+    """A payload that the log commits to and that is not in the file. `why` is `withheld`, `secret`, `large`, `ended`,
+    `erased`, `pruned` or `gone`; `note` says of what was erased by whom and on which ground."""
 
     id: str
     role: str

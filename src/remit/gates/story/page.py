@@ -24,6 +24,7 @@ _WHY_LEFT_OUT = {
     "withheld": "withheld by whoever made this file",
     "secret": "kept back, because it holds something secret",
     "large": "left out, because it is too large for this file",
+    "ended": "no longer kept: it was destroyed when the action had ended, as is always done with these",
     "erased": "erased by a person’s signed order",
     "pruned": "no longer kept: its time was over",
     "gone": "no longer kept, and nothing on record says why",
@@ -39,6 +40,7 @@ _ROLES = {
     "mandate": "who opened the agent’s piece of work, and on what",
     "report": "what a comparison with a system’s own trail found",
     "why": "why something was erased",
+    "secrets": "the values of the secret arguments",
 }
 
 

@@ -12,10 +12,12 @@ from zoneinfo import ZoneInfo
 
 from remit.gates.story.dossier import Dossier, Reconciled
 from remit.gates.story.words import Cited, Story, Vote
-from remit.model.display import safe_line
+from remit.model.display import safe_line, utc
 from remit.model.words import REMIT, CredentialClass, Decision, Effect, Instant, Integrity, State
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_LATEST: Final[Instant] = 253_402_214_400_000_000
+"""31 December 9999. Later times are told as this one: a witness can sign one that no calendar has."""
 
 _BECAME: Final[dict[State, str]] = {
     State.WAITING: "It waits for a person’s answer; nothing has been done",
@@ -77,10 +79,10 @@ class Clock:
 
     def exact(self, at: Instant) -> str:
         """ISO 8601 in UTC, for programs."""
-        return (_EPOCH + datetime.timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return utc(at)
 
     def _local(self, at: Instant) -> datetime.datetime:
-        return (_EPOCH + datetime.timedelta(microseconds=at)).astimezone(self._zone)
+        return (_EPOCH + datetime.timedelta(microseconds=min(at, _LATEST))).astimezone(self._zone)
 
     @staticmethod
     def _day(local: datetime.datetime) -> str:

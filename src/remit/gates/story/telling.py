@@ -102,7 +102,21 @@ def tell(facts: Facts) -> Story:
         undone_by=facts.undone_by,
         entries=entries,
         gaps=tuple(_gaps(facts, entries, proposed, executed=executed)),
+        secret_arguments=facts.secret_arguments.names if facts.secret_arguments else (),
+        secrets=_secrets(facts),
     )
+
+
+def _secrets(facts: Facts) -> str:
+    """What became of the values of secret arguments; empty where none were given."""
+    secret = facts.secret_arguments
+    if secret is None:
+        return ""
+    if not secret.kept:
+        return "their values were never kept: the call was refused"
+    if facts.action.state not in (State.WAITING, State.APPROVED, State.EXECUTING):
+        return "their values ended with the action"
+    return "their values are no longer there" if secret.lost else "their values are kept until the action has ended"
 
 
 def run_facts(run: Run) -> RunFacts:
@@ -296,6 +310,8 @@ def _gaps(facts: Facts, entries: tuple[Entry, ...], proposed: Entry | None, *, e
         yield f"the arguments and reasons {f'were {erased}' if erased else 'are no longer kept'}"
     elif facts.proposal_matches is False:
         yield "the kept arguments and reasons are not those that the record commits to"
+    if facts.secret_arguments is not None and facts.secret_arguments.lost:
+        yield "the values of its secret arguments are gone, although it has not ended"
     if facts.run is None and action.agent != REMIT:
         yield "the run is not known"
     if facts.boundary is None or facts.boundary.loaded_at is None:

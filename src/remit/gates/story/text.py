@@ -190,6 +190,9 @@ def _head(story: Story, page: _Page) -> Iterator[tuple[str, str]]:
     yield "Who", f"agent {story.agent} in case {story.case}{ordered}"
     yield "Target", _targets(story)
     yield "Call", f"{story.connector}.{story.tool} {story.arguments or '(arguments no longer kept)'}"
+    if story.secrets:
+        names = ", ".join(f"`{safe_line(each, 60)}`" for each in story.secret_arguments) or "names no longer kept"
+        yield "Secret", f"arguments given: {names}; {story.secrets}"
     yield "Ruling", _ruling(story)
     yield "Boundary", _boundary(story.boundary, page)
     for name, text in _run_rows(story.run, page):
@@ -265,11 +268,12 @@ def _some(names: Sequence[str]) -> str:
 
 def _worth(cited: Cited) -> str:
     label = f", {_label(cited.label)}" if cited.label is not None else ""
-    text = " (outsiders may have written it)" if cited.third_party else ""
     mark = cited.mark.upper() if cited.mark is Mark.UNGROUNDED else cited.mark
+    if cited.third_party:
+        mark, label = f"{mark} (outsiders may have written it)", label.removeprefix(f", {cited.mark}")
     worth = f"{mark}: {cited.why_not}" if cited.why_not else mark
     digest = f", sha256 {cited.digest[:16]}" if cited.digest else ""
-    return f"{safe_line(cited.evidence or 'no evidence', 64)}: {worth}{label}{text}{digest}"
+    return f"{safe_line(cited.evidence or 'no evidence', 64)}: {worth}{label}{digest}"
 
 
 def _label(label: Label) -> str:

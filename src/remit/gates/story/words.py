@@ -97,6 +97,15 @@ class Stopping(Struct, frozen=True, kw_only=True):
     lifted_at: Instant | None = None
 
 
+class SecretFacts(Struct, frozen=True, kw_only=True):
+    """Secret arguments that a call gave: their `names` (none where the proposal is gone), whether the record of the
+    proposal says that they were `kept` apart until the action ended, and whether they are `lost` before that."""
+
+    names: tuple[str, ...]
+    kept: bool
+    lost: bool = False
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything that was kept about one action. None and empty where there is nothing. `secrets` names the arguments
     that the connector's file says are secret now; `names` are those of the pseudonyms in the entries."""
@@ -115,6 +124,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     stopping: Stopping | None = None
     undone_by: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    secret_arguments: SecretFacts | None = None
     names: dict[str, str] = {}
 
 
@@ -191,7 +201,8 @@ class Undo(Struct, frozen=True):
 
 class Story(Struct, frozen=True, kw_only=True):
     """Everything about one action. `provenance` says of each field of the rationale and of `cited` (as `signals`) whose
-    word it is. `gaps` names what cannot be reconstructed or does not hold: none if it is whole."""
+    word it is. `gaps` names what cannot be reconstructed or does not hold: none if it is whole. `secret_arguments`
+    names those that the call gave, and `secrets` says what became of their values; empty where there were none."""
 
     id: str
     state: State
@@ -236,6 +247,8 @@ class Story(Struct, frozen=True, kw_only=True):
     undone_by: tuple[str, ...]
     entries: tuple[Entry, ...]
     gaps: tuple[str, ...]
+    secret_arguments: tuple[str, ...] = ()
+    secrets: str = ""
 
 
 class Step(Struct, frozen=True, kw_only=True):

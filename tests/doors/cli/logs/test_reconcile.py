@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from remit import offline
+from remit.adapters.home.folder import Home, Lock
+from remit.gates.stop import LOG_ID, decode
 from remit_lab.state import Call, State
 from tests.doors.cli.conftest import Line
+from tests.faults.verifying import verified_by_both
 from tests.support.evidence import Told
 from tests.support.fixtures import short_folder
 from tests.support.home import Practice, targets
@@ -127,4 +130,48 @@ def test_what_a_comparison_found_stands_in_the_next_bundle(mine: Practice, told:
 def test_a_connector_that_is_none_is_refused(mine: Practice, line_on: On, connector: str) -> None:
     line = line_on(mine.home)
     assert line("log", "reconcile", connector, "--audit", trail(mine)) == 2
+    assert records(mine, "reconciled") == []
+
+
+# --- without a gateway ------------------------------------------------------------------------------------------------
+
+
+def test_without_a_gateway_no_connector_is_started_and_the_record_is_under_a_checkpoint(
+    mine: Practice, line_on: On, tmp_path: Path
+) -> None:
+    for name in ("idp", "edr"):  # it could not be started, nor would the boundary's pin fit
+        file = mine.home / "connectors" / f"{name}.toml"
+        file.write_text(file.read_text().replace("remit_lab", "there_is_no_such_lab"))
+    before = len(mine.records())
+    plant(mine)
+    line = line_on(mine.home)
+    assert line("log", "reconcile", "edr", "--audit", trail(mine)) == 1
+    assert [each["kind"] for each in mine.records()[before:]] == ["node.started", "reconciled", "alert", "node.stopped"]
+    verified_by_both(mine, tmp_path)
+
+
+def test_a_comparison_on_a_store_that_was_put_back_stops_everything(mine: Practice, line_on: On) -> None:
+    state = mine.home / "state"
+    stopped = [order.id for order in decode((state / "latch").read_bytes()).orders]
+    backup = {path: path.read_bytes() for path in state.glob("remit.db*") if path.is_file()}
+    line = line_on(mine.home)
+    assert line("log", "reconcile", "edr", "--audit", trail(mine)) == 0
+    for path in state.glob("remit.db*"):
+        path.unlink()
+    for path, data in backup.items():
+        path.write_bytes(data)
+    for _ in range(4):  # beyond what the first history had
+        line("log", "reconcile", "edr", "--audit", trail(mine))
+    assert [order.id for order in decode((state / "latch").read_bytes()).orders] == [*stopped, LOG_ID]
+
+
+def test_a_home_that_somebody_else_has_is_not_written_to(mine: Practice, line_on: On) -> None:
+    lock = Lock(Home(mine.home))
+    lock.take("another command")
+    try:
+        line = line_on(mine.home)
+        assert line("log", "reconcile", "edr", "--audit", trail(mine)) == 3
+        assert "in use by another command" in line.err
+    finally:
+        lock.free()
     assert records(mine, "reconciled") == []

@@ -5,12 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from remit.doors.cli.answering import Answered, home_path, show
 from remit.doors.cli.calling import file_bytes, identity, reads
 from remit.doors.cli.files import connector_files
 
+if TYPE_CHECKING:
+    from remit.flow.auditing.files import Trust
+    from remit.gates.log.notes import VerifierKey
+
 SAYS = "one file with an action's or a case's story and its whole proof"
+_BEHIND = (
+    "too few witnesses have seen all of it yet, and whoever checks it with their keys is told so; make it again once "
+    "`remit log status` says that they have"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whole", action="store_true", help="let in payloads beyond 128 KiB as well")
     parser.add_argument(
-        "--witness", action="append", default=[], metavar="VKEY", help="a witness's key, or a file of it"
+        "--witness",
+        action="append",
+        default=[],
+        metavar="VKEY",
+        help="a witness's key, or a file of it (default: the home's witnesses)",
     )
 
 
@@ -36,19 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the bundle. Works without a gateway."""
     from remit import offline
     from remit.doors.cli.explain import manifests_in
-    from remit.doors.cli.logs.verify import keys_of
     from remit.flow.bundling.making import make_bundle
     from remit.flow.bundling.words import About
-    from remit.gates.log.notes import WITNESS
 
     home = home_path(arguments)
     identity(home)
     files, keys = offline.log_of(home)
+    trust = _trust(arguments, home, keys)
     about = About(action=arguments.id or "", case=arguments.case or "")
     data = make_bundle(
         reads(home),
         files,
-        (*keys, *keys_of(arguments.witness, WITNESS)),
+        trust,
         about,
         {path.stem: file_bytes(path) for path in connector_files(home)},
         manifests_in(home),
@@ -58,10 +70,33 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.output or _name(arguments.id or f"case-{arguments.case}"))
     _write(path, data)
     key = next(iter(keys)).text
+    witnessed = _witnessed(data, trust)
     answer = {"file": str(path), "bytes": len(data), "about": arguments.id or arguments.case, "key": key}
     text = f"{path} ({len(data):,} bytes)\nwhoever checks it: remit log verify {path} --key {key}"
-    show(arguments, answer, f"{text}\ngive them the key on another road than the file")
+    text = f"{text}\ngive them the key on another road than the file"
+    show(arguments, answer | {"witnessed": witnessed}, f"{text}\n{_BEHIND}" if trust.quorum and not witnessed else text)
     return 0
+
+
+def _trust(arguments: argparse.Namespace, home: Path, keys: tuple[VerifierKey, ...]) -> Trust:
+    """The home's own log and witnesses; or those that were named, and then all of them."""
+    from remit import offline
+    from remit.doors.cli.logs.verify import keys_of
+    from remit.flow.auditing.files import Trust
+    from remit.gates.log.notes import WITNESS
+
+    named = keys_of(arguments.witness, WITNESS)
+    witnesses, quorum = (named, len(named)) if named else offline.log_quorum(home)
+    return Trust(keys=keys, witnesses=witnesses, quorum=quorum)
+
+
+def _witnessed(data: bytes, trust: Trust) -> bool:
+    """Whether enough witnesses have cosigned the checkpoint in a bundle."""
+    from remit.flow.auditing.files import has_quorum
+    from remit.flow.bundling.members import CHECKPOINT
+    from remit.flow.bundling.zipping import unpack
+
+    return trust.quorum > 0 and has_quorum(unpack(data)[CHECKPOINT], trust)
 
 
 def _name(about: str) -> str:

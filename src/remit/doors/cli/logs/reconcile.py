@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from remit.doors.cli.answering import home_path, show
-from remit.doors.cli.calling import call, file_bytes, identity, now, reads
+from remit.doors.cli.answering import NoGateway, ask, home_path, show
+from remit.doors.cli.calling import file_bytes, identity, now, quiet, reads
 from remit.doors.cli.tables import count, several, table
 
 if TYPE_CHECKING:
@@ -46,10 +47,21 @@ def run(arguments: argparse.Namespace) -> int:
     data = file_bytes(Path(arguments.audit), "fetch the trail from the system itself, and name the file with `--audit`")
     since, until = window(arguments, zone)
     report = compare(store, arguments.connector, data, audit, now=now(), since=since, until=until)
-    kept = call(home, "reconciled", {"report": msgspec.to_builtins(report)})
+    kept = _kept(home, report)
     answer = msgspec.to_builtins(report) | {"found": report.found, "report": kept["report"], "zone": zone}
     show(arguments, answer, told(report, str(kept["report"]), zone))
     return 1 if report.found else 0
+
+
+def _kept(home: Path, report: Report) -> dict[str, Any]:
+    """What became of the report: kept by the gateway, or here where none runs. No connector is needed for that."""
+    try:
+        return ask(home, "reconciled", {"report": msgspec.to_builtins(report)})
+    except NoGateway:
+        from remit.node import keep_report
+
+        quiet()
+        return asyncio.run(keep_report(home, report))
 
 
 def window(arguments: argparse.Namespace, zone: str) -> tuple[int | None, int | None]:

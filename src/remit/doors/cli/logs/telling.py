@@ -5,17 +5,17 @@ What lives here: sentences. What never may: judging; what a report does not say 
 
 from __future__ import annotations
 
-import datetime
+from collections.abc import Iterator
 from typing import Any
 
 from remit.doors.cli.tables import count
 from remit.flow.auditing.audit import Report
 from remit.flow.auditing.findings import HOLDER, Finding, Meaning, Word
-from remit.model.display import safe_line
+from remit.model.display import safe_line, utc
+from remit.model.words import SECOND
 
 MOST_TOLD = 20
 _UNSIGNED = "the entries are not those that were signed, so this may only follow from what was changed"
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def told(report: Report) -> str:
@@ -53,9 +53,10 @@ def _checked(report: Report) -> list[str]:
     lines.append(f"  root        {report.root.hex()}" + ("" if report.complete else "  NOT REACHED by the entries"))
     lines.append(f"  signed by   {', '.join(map(safe_line, report.signed_by)) or 'nobody whose key you gave'}")
     for name, seconds in report.cosigned:
-        lines.append(f"  witnessed   by {safe_line(name)} at {_time(seconds * 1_000_000)}")
+        lines.append(f"  witnessed   by {safe_line(name)} at {utc(seconds * SECOND)}")
+    lines += _witnessed(report)
     if report.latest:
-        lines.append(f"  newest      {_time(report.latest)}")
+        lines.append(f"  newest      {utc(report.latest)}")
     for kind, number in sorted(report.kinds.items(), key=lambda item: -item[1]):
         lines.append(f"  {number:>10,}  {kind}")
     for what, number in report.signatures.items():
@@ -64,7 +65,18 @@ def _checked(report: Report) -> list[str]:
         lines.append(f"  {number:>10,}  payloads: {safe_line(role)}")
     if report.erased or report.pruned:
         lines.append(f"  {report.erased:>10,}  tombstones; {report.pruned:,} payloads gone by retention")
+    if report.ended:
+        lines.append(f"  {report.ended:>10,}  payloads of secret arguments, gone with their actions")
     return lines
+
+
+def _witnessed(report: Report) -> Iterator[str]:
+    """Who has cosigned the checkpoint that the witnesses saw last, where it is an older one."""
+    seen = report.witnessed
+    if seen is not None and report.after_witnessed:
+        first = count_of(seen.checkpoint.size, "record")
+        for each in seen.cosigned:
+            yield f"  witnessed   the first {first}, by {safe_line(each.key.name)} at {utc((each.at or 0) * SECOND)}"
 
 
 def _findings(report: Report) -> list[str]:
@@ -96,9 +108,10 @@ def as_json(report: Report) -> dict[str, Any]:
         "root": report.root.hex(),
         "complete": report.complete,
         "signed_by": list(report.signed_by),
-        "cosigned": [{"witness": name, "at": _time(seconds * 1_000_000)} for name, seconds in report.cosigned],
+        "cosigned": [{"witness": name, "at": utc(seconds * SECOND)} for name, seconds in report.cosigned],
+        "witnessed": _seen(report),
         "read": report.read,
-        "newest": _time(report.latest) if report.latest else None,
+        "newest": utc(report.latest) if report.latest else None,
         "kinds": report.kinds,
         "signatures": report.signatures,
         "payloads": {
@@ -107,6 +120,7 @@ def as_json(report: Report) -> dict[str, Any]:
             "not_disclosed": report.withheld,
             "tombstones": report.erased,
             "pruned": report.pruned,
+            "ended": report.ended,
         },
         "not_checked": list(report.unmade),
         "open_at_end": [{"position": position, "action": action} for position, action in report.open_at_end],
@@ -114,6 +128,19 @@ def as_json(report: Report) -> dict[str, Any]:
         "first_bad": report.first_bad,
         "counts": {str(word): number for word, number in report.counts.items()},
         "findings": [_finding(each, report) for each in report.findings],
+    }
+
+
+def _seen(report: Report) -> dict[str, Any] | None:
+    seen = report.witnessed
+    if seen is None:
+        return None
+    return {
+        "size": seen.checkpoint.size,
+        "root": seen.checkpoint.root.hex(),
+        "at": utc(seen.at),
+        "by": [{"witness": each.key.name, "at": utc((each.at or 0) * SECOND)} for each in seen.cosigned],
+        "records_after": report.after_witnessed,
     }
 
 
@@ -125,7 +152,3 @@ def _finding(finding: Finding, report: Report) -> dict[str, Any]:
         "meaning": finding.meaning.says,
         "hint": _hint(finding.meaning, report),
     }
-
-
-def _time(at: int) -> str:
-    return (_EPOCH + datetime.timedelta(microseconds=at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--older", metavar="FILE", help="a checkpoint of this log that you kept: it must go on from there"
     )
-    parser.add_argument("--max-age", metavar="1h", help="how old the newest record and cosignature may be")
+    parser.add_argument(
+        "--max-age",
+        metavar="1h",
+        help="how long ago enough witnesses may have seen it; without `--witness`: how old its newest record may be",
+    )
     parser.add_argument("--payloads", metavar="FILE", help="disclosed payloads (default for the own log: the store's)")
 
 
