@@ -107,7 +107,9 @@ class Telling(Stories):
         self.case = f"alert-{self.runs // 2}"
         super().open_run()
 
-    def propose(self, effect: str, state: str, ruling: Any, *, tool: Any = None, undoes: str = "") -> Told:
+    def propose(
+        self, effect: str, state: str, ruling: Any, *, tool: Any = None, undoes: str = "", secret: str = ""
+    ) -> Told:
         """A proposal with reasons of its own, as `Scribe.propose` writes it."""
         self.number += 1
         pick = self.random.random
@@ -133,7 +135,12 @@ class Telling(Stories):
         }
         made = Told(action_id, effect, fields["digest"], self.id("wrt"), state, about, fields | {"target": target})
         self._stored.proposed(made, self.at)
-        self.add("proposal", {f"{action_id}.proposal": self.payload(_compact(said))}, **about, **fields)
+        holds = {f"{action_id}.proposal": said}
+        if secret:
+            hidden = f'{{"password":"{self.token()}"}}'
+            holds[f"{action_id}.secrets"] = {"arguments": hidden, "asked": hidden, "salt": said["salt"]}
+        payloads = {name: self.payload(_compact(each)) for name, each in holds.items()}
+        self.add("proposal", payloads, (f"{action_id}.secrets",) if secret == "ended" else (), **about, **fields)
         return made
 
     def _reasons(self, target: str, cited: str) -> dict[str, Any]:
