@@ -137,6 +137,7 @@ class TestEachEraOverEachWay:
             assert not doors.node.landed.is_set()
             doors.node.release.set()
             await asyncio.wait_for(doors.node.landed.wait(), 5)
+            assert (await client.call_tool("siem__echo", {})).content  # the session goes on
 
     async def test_what_is_not_offered_is_a_method_not_found(self, doors: Doors, way: str, era: str) -> None:
         async with connected(doors, way, era) as client:
