@@ -20,8 +20,9 @@ from msgspec.structs import replace
 from bench.figures import quantile, table
 from bench.history import TARGETS
 from remit import offline
-from remit.flow.ports import Query, Reads
+from remit.flow.ports import Reads
 from remit.flow.queries import Stories
+from remit.flow.query import Query
 from remit.gates.story import Story
 from remit.model.words import MINUTE, Action, Effect, Proposal, State
 

@@ -22,8 +22,9 @@ import msgspec
 
 from bench.figures import quantile, table
 from remit.adapters.index.following import SearchIndex
-from remit.flow.ports import Query, StoredRecord
+from remit.flow.ports import StoredRecord
 from remit.flow.queries import Stories
+from remit.flow.query import Query
 from remit.flow.searching import Search
 from remit.gates.journal import Pseudonyms
 from remit.model.words import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from remit.flow.ports import Query
 from remit.flow.queries import Stories
+from remit.flow.query import Query
 from remit.gates.story import RecordStory, RunStory, Story
 from remit.model.errors import Misuse
 from remit.model.words import MINUTE, Decision, Event, State

@@ -16,7 +16,7 @@ from remit.doors.cli.explain import manifests_in
 from remit.flow.auditing.files import Trust
 from remit.flow.bundling.making import fetching, make_bundle
 from remit.flow.bundling.words import About
-from remit.flow.ports import Query
+from remit.flow.query import Query
 from remit.gates.log.checkpoints import Checkpoint, parse
 from remit.gates.log.merkle import root_of
 from remit.gates.log.notes import LogKey, Note, VerifierKey, WitnessKey, parse_note

@@ -22,7 +22,8 @@ from remit.flow.force import Force, Forces
 from remit.flow.hints import Hints
 from remit.flow.in_flight import subject_of
 from remit.flow.lifecycle import Stale
-from remit.flow.ports import Clock, Ids, Query, Store, Transaction
+from remit.flow.ports import Clock, Ids, Store, Transaction
+from remit.flow.query import Query
 from remit.flow.reruling import Reruling, ended
 from remit.flow.rulings import MOST_WAITING
 from remit.flow.stopping import Stops

@@ -6,7 +6,6 @@ that changes by itself. Whoever rules takes `Forces.current` once and uses only 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -67,8 +66,3 @@ def categories_of(tool: Tool) -> tuple[str, ...]:
     """Every category that a call of the tool can fall into."""
     named = (tool.manifest.category, *(when.category for when in tool.manifest.when))
     return tuple(dict.fromkeys(each for each in named if each))
-
-
-def bytes_digest(data: bytes) -> str:
-    """`sha256:` and the hex digest of exact bytes: the form of every pin."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

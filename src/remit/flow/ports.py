@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
+from remit.flow.query import Query
 from remit.model.words import (
     Action,
     Approval,
@@ -140,37 +141,6 @@ class Transaction(Protocol):
         ...
 
     def set_fact(self, name: str, value: bytes, *records: Record) -> None: ...
-
-
-class Query(Struct, frozen=True, kw_only=True):
-    """What `find` looks for; empty fields match everything. Times in microseconds; newest first.
-
-    The fields in `INDEXED` are known to the index alone (`Stories.find`), not to `Reads.actions`: `clause` is one that
-    ever decided, `approver` is a person's id, `skill` and `intel` are names, perhaps with `@version`, `evidence` is the
-    id of what was cited, and `signal` and `words` are words that must all be there.
-    """
-
-    agent: str = ""
-    run: str = ""
-    case: str = ""
-    category: str = ""
-    connector: str = ""
-    states: tuple[str, ...] = ()
-    target: str = ""
-    clause: str = ""
-    approver: str = ""
-    verdict: str = ""
-    skill: str = ""
-    intel: str = ""
-    evidence: str = ""
-    signal: str = ""
-    words: str = ""
-    since: Instant | None = None
-    until: Instant | None = None
-    limit: int = 100
-
-
-INDEXED = ("target", "clause", "approver", "verdict", "skill", "intel", "evidence", "signal", "words")
 
 
 class StoredRecord(Struct, frozen=True, kw_only=True):

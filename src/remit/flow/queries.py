@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from remit.flow.gathering import Gathering, entry_of
-from remit.flow.ports import Query, Reads, StoredRecord
+from remit.flow.ports import Reads, StoredRecord
+from remit.flow.query import Query
 from remit.flow.reloading import INVENTORY
 from remit.flow.searching import Groups, Search
 from remit.gates import search
@@ -228,20 +229,7 @@ class Stories:
 
 def _is(action: Action, query: Query, names: Sequence[str]) -> bool:
     """Whether the action itself agrees with what the index says of it, as far as it can tell."""
-    pairs = (
-        (query.agent, action.agent),
-        (query.run, action.run),
-        (query.case, action.case),
-        (query.category, action.category),
-        (query.connector, action.connector),
-    )
-    return (
-        all(wanted in ("", value) for wanted, value in pairs)
-        and (not query.states or action.state in query.states)
-        and (not names or not frozenset(names).isdisjoint(action.targets))
-        and (query.since is None or action.opened_at >= query.since)
-        and (query.until is None or action.opened_at <= query.until)
-    )
+    return query.fits(action) and (not names or not frozenset(names).isdisjoint(action.targets))
 
 
 def _could_be_refusals(query: Query) -> bool:

@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from remit.flow.ports import Alerts, Clock, Ids, Query, Reads, Store, Transaction
+from remit.flow.ports import Alerts, Clock, Ids, Reads, Store, Transaction
+from remit.flow.query import Query
 from remit.flow.reloading import INVENTORY
 from remit.gates import journal
 from remit.gates.reconciling import Finding, Order, Reconciliation, reconcile

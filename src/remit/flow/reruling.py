@@ -15,7 +15,8 @@ from remit.flow.drafts import Call, Draft, redraft
 from remit.flow.force import Force, Tool
 from remit.flow.in_flight import subject_of
 from remit.flow.own import Read, supporting_call
-from remit.flow.ports import Clock, Ids, Query, Reads, Transaction
+from remit.flow.ports import Clock, Ids, Reads, Transaction
+from remit.flow.query import Query
 from remit.flow.rulings import Rulings
 from remit.gates import approvals, secret_arguments, stop, validation
 from remit.gates.stop import Latch

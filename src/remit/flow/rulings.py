@@ -12,7 +12,8 @@ from remit.flow.drafts import Call, Draft
 from remit.flow.force import Forces
 from remit.flow.in_flight import InFlight
 from remit.flow.lifecycle import unsettled
-from remit.flow.ports import Clock, Log, Query, Reads, Transaction, Witnesses
+from remit.flow.ports import Clock, Log, Reads, Transaction, Witnesses
+from remit.flow.query import Query
 from remit.flow.stopping import Stops
 from remit.gates import journal, stop
 from remit.model.errors import Refusal

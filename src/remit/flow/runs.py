@@ -16,7 +16,8 @@ from remit.flow import tokens
 from remit.flow.force import Forces, Tool
 from remit.flow.lifecycle import Stale
 from remit.flow.own import Read, own_call
-from remit.flow.ports import Clock, Ids, Query, Store, Transaction
+from remit.flow.ports import Clock, Ids, Store, Transaction
+from remit.flow.query import Query
 from remit.flow.steward import Steward
 from remit.gates import journal
 from remit.gates.journal import Pseudonyms

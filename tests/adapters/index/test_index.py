@@ -12,8 +12,8 @@ import pytest
 
 from remit.adapters.index import bits, forgetting
 from remit.adapters.index.following import SearchIndex
-from remit.flow.ports import Query
 from remit.flow.queries import Found, Stories
+from remit.flow.query import Query
 from remit.flow.searching import Search
 from remit.gates import journal
 from remit.gates.journal import Pseudonyms

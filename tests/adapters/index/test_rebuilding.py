@@ -9,8 +9,8 @@ import pytest
 from remit.adapters.home.folder import Home
 from remit.adapters.home.init import init_home
 from remit.adapters.index.rebuilding import rebuild
-from remit.flow.ports import Query
 from remit.flow.queries import Stories
+from remit.flow.query import Query
 from remit.model.errors import Fault
 from remit.node import Node, found_home
 from remit.offline import open_reads, open_search

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from remit.flow.lifecycle import NoSuchTransition, Stale
-from remit.flow.ports import INDEXED, Query, Store, Transaction
+from remit.flow.ports import Store, Transaction
+from remit.flow.query import INDEXED, Query
 from remit.model.words import (
     Approval,
     Clause,

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from remit.adapters.store.memory import MemoryStore
 from remit.adapters.store.sqlite import open_store
-from remit.flow.ports import Query, Transaction
+from remit.flow.ports import Transaction
+from remit.flow.query import Query
 from remit.model.words import Confidentiality, Effect, Event, Record, State
 from tests.adapters.store import samples as a
 

@@ -21,7 +21,8 @@ from remit.adapters.store import sqlite as writer
 from remit.adapters.store import statements as sql
 from remit.adapters.store.reads import open_reads
 from remit.adapters.store.sqlite import SqliteStore, open_store
-from remit.flow.ports import Query, Transaction
+from remit.flow.ports import Transaction
+from remit.flow.query import Query
 from remit.model.errors import CommitUnknown, Misuse, NotCommitted
 from remit.model.words import Event, State
 from tests.adapters.store import samples as a

@@ -20,7 +20,8 @@ from remit.adapters.store import rules
 from remit.adapters.store import statements as sql
 from remit.adapters.store.tables import Tables
 from remit.flow import lifecycle
-from remit.flow.ports import Query, Reads, StoredRecord, Transaction
+from remit.flow.ports import Reads, StoredRecord, Transaction
+from remit.flow.query import Query
 from remit.model.errors import CommitUnknown, NotCommitted
 from remit.model.words import (
     Action,
@@ -314,23 +315,8 @@ class MemoryReads:
 
     def actions(self, query: Query) -> list[Action]:
         rules.need_stored(query)
-        found = [each for each in reversed(self._tables.actions.values()) if self._matches(each, query)]
+        found = [each for each in reversed(self._tables.actions.values()) if query.fits(each)]
         return sorted(found, key=lambda each: each.opened_at, reverse=True)[: query.limit]
-
-    def _matches(self, action: Action, query: Query) -> bool:
-        pairs = (
-            (query.agent, action.agent),
-            (query.run, action.run),
-            (query.case, action.case),
-            (query.category, action.category),
-            (query.connector, action.connector),
-        )
-        return (
-            all(not wanted or wanted == had for wanted, had in pairs)
-            and (not query.states or action.state in query.states)
-            and (query.since is None or action.opened_at >= query.since)
-            and (query.until is None or action.opened_at <= query.until)
-        )
 
     def records(
         self, *, action: str = "", run: str = "", kinds: Sequence[str] = (), limit: int = 1000

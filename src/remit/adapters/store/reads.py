@@ -11,7 +11,8 @@ from typing import Any
 from remit.adapters.payloads.sealing import Sealer, beside
 from remit.adapters.store import rules
 from remit.adapters.store import statements as sql
-from remit.flow.ports import Query, StoredRecord
+from remit.flow.ports import StoredRecord
+from remit.flow.query import Query
 from remit.model.errors import Fault, Misuse
 from remit.model.words import Action, Approval, Evidence, Instant, Payload, Run, Tombstone
 

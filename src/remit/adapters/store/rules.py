@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from remit.flow import lifecycle
-from remit.flow.ports import INDEXED, Query
+from remit.flow.query import INDEXED, Query
 from remit.model.words import (
     CONFIDENTIALITY_RANK,
     INTEGRITY_RANK,

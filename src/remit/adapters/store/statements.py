@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from remit.adapters.store import rules
 from remit.flow import lifecycle
-from remit.flow.ports import PAYLOAD_CLASSES, Query, StoredRecord
+from remit.flow.ports import PAYLOAD_CLASSES, StoredRecord
+from remit.flow.query import Query
 from remit.model.words import READ_RESULT, Action, Approval, Confidentiality, Evidence, Integrity, Label, Payload, Run
 
 OPEN_END = 2**63 - 1

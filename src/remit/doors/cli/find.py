@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from remit.doors.cli.answering import home_path, show
 
 if TYPE_CHECKING:
-    from remit.flow.ports import Query
     from remit.flow.queries import Found
+    from remit.flow.query import Query
     from remit.gates.story import RecordStory
     from remit.model.words import Action, Instant
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def query_of(arguments: argparse.Namespace, zone: str, now: Instant) -> Query:
     """What was asked for. Raises `Misuse` for a time, a state or a limit that is none."""
-    from remit.flow.ports import Query
+    from remit.flow.query import Query
     from remit.model.errors import Misuse
 
     if not 1 <= arguments.limit <= 100_000:

@@ -14,7 +14,8 @@ from remit.doors.control.times import iso
 from remit.flow.force import Force, Tool
 from remit.flow.lifecycle import unsettled
 from remit.flow.loading import Accepted, expiry_warning
-from remit.flow.ports import Query, Reads
+from remit.flow.ports import Reads
+from remit.flow.query import Query
 from remit.flow.reconciling import reconciled_status
 from remit.flow.reloading import BOUNDARY, BOUNDARY_FILE, INVENTORY
 from remit.gates.boundary.load import load

@@ -7,7 +7,6 @@ INVARIANT: what could not be checked is listed in the report, with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 from msgspec import Struct
 
@@ -208,8 +207,6 @@ def _report(head: Head, trust: Trust, rehash: Rehash, journal: Journal, read: in
         counts=journal.findings.counts(),
     )
 
-
-Unmade = Literal["rosters", "boundaries", "approvals", "commands"]
 
 _SAYS: dict[str, str] = {
     "rosters": "the signatures of {count} rosters: their files or signatures were not disclosed",

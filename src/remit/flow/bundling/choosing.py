@@ -18,7 +18,8 @@ from remit.flow.auditing.records import role_of
 from remit.flow.bundling.retelling import Fields, fields_of, signed, text
 from remit.flow.bundling.words import LARGEST_PAYLOAD, About, Absent, Disclosed
 from remit.flow.gathering import Gathering
-from remit.flow.ports import Query, Reads, StoredRecord
+from remit.flow.ports import Reads, StoredRecord
+from remit.flow.query import Query
 from remit.gates.story import Facts
 from remit.model.display import SECRET, meant, shown
 from remit.model.errors import Misuse

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from remit.flow.bundling.words import Material
-from remit.flow.ports import Query, StoredRecord
+from remit.flow.ports import StoredRecord
+from remit.flow.query import Query
 from remit.flow.reloading import BOUNDARY_FILE, PEOPLE, ROSTER, kept_fact
 from remit.gates.boundary.load import load
 from remit.gates.boundary.words import Boundary
@@ -133,7 +134,7 @@ class Retold:
 
     def actions(self, query: Query) -> list[Action]:
         """See `Reads`, as far as a story asks: by run, case, agent, connector, states and time."""
-        found = [each for each in self._actions.values() if _fits(each, query)]
+        found = [each for each in self._actions.values() if query.fits(each)]
         return sorted(found, key=lambda each: (-each.opened_at, each.id))[: query.limit]
 
     def every_action(self) -> list[Action]:
@@ -448,21 +449,3 @@ def _evidence(record: StoredRecord, fields: Fields, payload: Payload | None) -> 
         ),
         payload=payload.id if payload else f"{name}.result",
     )
-
-
-def _fits(action: Action, query: Query) -> bool:
-    named = (
-        (query.agent, action.agent),
-        (query.run, action.run),
-        (query.case, action.case),
-        (query.connector, action.connector),
-        (query.category, action.category),
-    )
-    if any(wanted and wanted != found for wanted, found in named):
-        return False
-    if query.states and action.state not in query.states:
-        return False
-    if query.target and query.target not in action.targets:
-        return False
-    since, until = query.since, query.until
-    return (since is None or action.opened_at >= since) and (until is None or action.opened_at <= until)
